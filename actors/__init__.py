@@ -1,0 +1,1 @@
+"""One actor per UniqueId: mailboxes, routing, supervision, recovery."""

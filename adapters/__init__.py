@@ -1,0 +1,1 @@
+"""Everything that touches the world: HTTP, PostgreSQL, Telegram, the command line."""

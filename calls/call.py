@@ -1,0 +1,64 @@
+"""What a call is (CONTRACT 6): the result of the fold, the row of ``calls``, the content of a card."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+Direction = Literal["in", "out", "internal"]
+Origin = Literal["pbx", "crm"]
+Outcome = Literal["open", "answered", "missed", "not_answered", "lost_in_transfer"]
+Phase = Literal["begun", "ringing", "talking", "ended"]
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """The truth about one conversation, as far as it is known.
+
+    Columns of CONTRACT 6 first; people of the enterprise are extensions as such or mobiles in E.164.
+    The rest is what a card needs beside them: ``phase``, ``callee`` (whom the caller of an internal
+    call reaches, as far as known), ``held`` (may yet prove to belong to another call: no card), and
+    ``last_position`` of the facts that it was folded from.
+    """
+
+    enterprise: str
+    call_id: str
+    direction: Direction
+    origin: Origin = "pbx"
+    outcome: Outcome = "open"
+    customer: str | None = None
+    line: str | None = None
+    caller: str | None = None
+    dialled: str | None = None
+    rung: tuple[str, ...] = ()
+    answered_by: str | None = None
+    talked: tuple[str, ...] = ()
+    consulted: tuple[str, ...] = ()
+    started_at: datetime
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    wait: timedelta | None = None
+    talk: timedelta | None = None
+    total: timedelta | None = None
+    source: Literal["live", "recovery"] = "live"
+    legs: tuple[str, ...] = ()
+
+    phase: Phase = "begun"
+    ringing: tuple[str, ...] = ()
+    """Who is being rung right now, in the order of the last dial."""
+    callee: str | None = None
+    held: bool = False
+    last_position: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """True when nothing more is expected (a later event may open it again)."""
+        return self.outcome != "open"
+
+
+def seconds(value: timedelta | None) -> Decimal | None:
+    """Seconds with microseconds kept exactly, as the columns ``wait_s``, ``talk_s``, ``total_s`` hold them."""
+    if value is None:
+        return None
+    micros = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
+    return Decimal(micros).scaleb(-6)

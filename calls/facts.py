@@ -1,0 +1,81 @@
+"""Facts: what is stored, and nothing else is (DESIGN: facts are stored, everything else is folded)."""
+
+from datetime import datetime
+from typing import Final, Literal
+
+import msgspec
+
+Source = Literal["live", "recovery", "service"]
+"""Who says so: a host as it happens, a host's log afterwards, callfold itself."""
+
+# What a host sends (events.md 4). A kind outside of this file is kept and skipped by every fold.
+EVENT_KINDS: Final = (
+    "start",
+    "dial",
+    "bridge",
+    "bridge_create",
+    "bridge_leave",
+    "bridge_destroy",
+    "new_callerid",
+    "hangup",
+)
+
+# What callfold itself adds. Bodies: calls/observations.py, calls/deliveries.py, calls/directory.py.
+SILENCE_OBSERVED: Final = "silence_observed"
+DIRECTORY_CHANGED: Final = "directory_changed"
+DELIVERY_INTENDED: Final = "delivery_intended"
+DELIVERY_SENT: Final = "delivery_sent"
+DELIVERY_EDITED: Final = "delivery_edited"
+DELIVERY_WITHDRAWN: Final = "delivery_withdrawn"
+DELIVERY_REFUSED: Final = "delivery_refused"
+
+DIRECTORY_STREAM: Final = "directory"
+
+
+def leg_stream(unique_id: str) -> str:
+    """Stream of the facts of one leg."""
+    return f"leg/{unique_id}"
+
+
+def bridge_stream(bridge_id: str) -> str:
+    """Stream of the events that name a bridge and no leg (bridge_create, bridge_destroy)."""
+    return f"bridge/{bridge_id}"
+
+
+def delivery_stream(call_id: str, chat_id: int) -> str:
+    """Stream of what became of one call's card in one chat."""
+    return f"delivery/{chat_id}/{call_id}"
+
+
+class NewFact(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact on its way into the store.
+
+    ``expected_version`` is the version of the stream on which the fact was decided (0: the stream is
+    empty); None for arrivals, which are never refused. ``body`` is stored byte for byte, ``meta`` is
+    JSON of ours (request id, trace).
+    """
+
+    enterprise: str
+    stream: str
+    kind: str
+    source: Source
+    occurred_at: datetime
+    body: bytes
+    meta: bytes = b""
+    expected_version: int | None = None
+    idempotency_key: str | None = None
+
+
+class Fact(msgspec.Struct, frozen=True, gc=False):
+    """A stored fact. ``position`` is its global place, ``version`` its place in its stream (from 1)."""
+
+    position: int
+    enterprise: str
+    stream: str
+    version: int
+    kind: str
+    source: Source
+    occurred_at: datetime
+    recorded_at: datetime
+    body: bytes
+    meta: bytes = b""

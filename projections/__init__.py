@@ -1,0 +1,1 @@
+"""Folds of the event store into tables that analysts read."""
