@@ -4,13 +4,18 @@ The directory is folded from ``directory_changed`` facts, one a changed entry, a
 place: a fold holds the directory as of its position. Secrets (Token, bot token) are no part of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self, cast
 
 import msgspec
 
+from calls import numbers
+from calls.layered import Layered
+
 Language = Literal["ru", "en"]
+Notify = Literal["edit", "missed", "all"]
 Section = Literal["enterprise", "subscriber", "manager", "line", "department", "follow_me", "customer"]
 
 
@@ -29,7 +34,7 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A chat that is shown the calls. ``invited``: came by invitation, so an apply leaves it alone."""
 
     chat_id: int
-    notify: Literal["edit", "missed", "all"] = "edit"
+    notify: Notify = "edit"
     invited: bool = False
 
 
@@ -99,6 +104,33 @@ KEY_FIELDS: Mapping[Section, str] = MappingProxyType(
 )
 
 
+# Where the entries of a section stand in a Directory.
+_FIELDS: Final[Mapping[Section, str]] = MappingProxyType(
+    {
+        "subscriber": "subscribers",
+        "manager": "managers",
+        "line": "lines",
+        "department": "departments",
+        "follow_me": "follow_mes",
+        "customer": "customers",
+    }
+)
+# Sections that say whose a mobile is.
+_MOBILE_SECTIONS: Final = frozenset({"enterprise", "manager", "follow_me"})
+_NOBODY: Final = {"ru": "Номер не определен", "en": "unknown number"}
+_LONGEST_LABEL: Final = 64
+
+
+class DirectoryError(ValueError):
+    """A change that no directory can take: section and key of the entry, and the reason."""
+
+    def __init__(self, section: str, key: str, reason: str) -> None:
+        super().__init__(f"{section} {key}: {reason}")
+        self.section = section
+        self.key = key
+        self.reason = reason
+
+
 class DirectoryChange(msgspec.Struct, frozen=True):
     """Body of a ``directory_changed`` fact: the entry as it is from now on, or None where it is gone."""
 
@@ -107,18 +139,166 @@ class DirectoryChange(msgspec.Struct, frozen=True):
     value: dict[str, Any] | None = None
 
 
-class Directory(msgspec.Struct, frozen=True, kw_only=True):
-    """The directory as of one position; absent entries mean that nobody named them."""
+class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """The directory as of one position; absent entries mean that nobody named them.
+
+    Keys are texts: chat_id, extension, id, number, phone in E.164.
+    """
 
     profile: Profile
-    subscribers: Mapping[str, Subscriber] = MappingProxyType({})
-    managers: Mapping[str, Manager] = MappingProxyType({})
-    lines: Mapping[str, Line] = MappingProxyType({})
-    departments: Mapping[str, Department] = MappingProxyType({})
-    follow_mes: Mapping[str, FollowMe] = MappingProxyType({})
-    customers: Mapping[str, Customer] = MappingProxyType({})
+    subscribers: Mapping[str, Subscriber] = Layered[Subscriber]()
+    managers: Mapping[str, Manager] = Layered[Manager]()
+    lines: Mapping[str, Line] = Layered[Line]()
+    departments: Mapping[str, Department] = Layered[Department]()
+    follow_mes: Mapping[str, FollowMe] = Layered[FollowMe]()
+    customers: Mapping[str, Customer] = Layered[Customer]()
 
     @classmethod
     def empty(cls, number: str) -> Self:
         """What is known of an enterprise before its first directory fact."""
         return cls(profile=Profile(number=number, name=number))
+
+    def apply(self, change: DirectoryChange) -> Self:
+        """The directory after this change; raises DirectoryError for what is no entry of its section."""
+        entry = _entry(change)
+        if isinstance(entry, Profile):
+            new = msgspec.structs.replace(self, profile=entry)
+        else:
+            field = _FIELDS[change.section]
+            entries: Mapping[str, Entry] = getattr(self, field)
+            layered = entries if isinstance(entries, Layered) else Layered(entries)
+            changed = layered.drop(change.key) if entry is None else layered.put(change.key, entry)
+            new = msgspec.structs.replace(self, **{field: changed})
+        if change.section not in _MOBILE_SECTIONS and "_mobiles" in self.__dict__:
+            new.__dict__["_mobiles"] = self._mobiles
+        return new
+
+    def fold(self, changes: Iterable[DirectoryChange]) -> Self:
+        """The directory after all these changes, in their order."""
+        directory = self
+        for change in changes:
+            directory = directory.apply(change)
+        return directory
+
+    def manager(self, extension: str) -> Manager | None:
+        """The person at an extension, if somebody named one."""
+        return self.managers.get(extension)
+
+    def manager_by_mobile(self, e164: str) -> Manager | None:
+        """Whose mobile this is, of a manager or of a FollowMe (then perhaps a person without a name)."""
+        return self._mobiles.get(e164)
+
+    def is_person(self, number: str) -> bool:
+        """True for an extension that is neither department nor FollowMe; nobody need have named it."""
+        return (
+            numbers.is_extension(number) and number not in self.departments and number not in self.follow_mes
+        )
+
+    def department(self, number: str) -> Department | None:
+        """The department that this number rings."""
+        return self.departments.get(number)
+
+    def follow_me(self, number: str) -> FollowMe | None:
+        """The FollowMe that this number rings."""
+        return self.follow_mes.get(number)
+
+    def line_name(self, line_id: str) -> str:
+        """Name of a line, its id where it has none."""
+        line = self.lines.get(line_id)
+        return (line.name if line else "") or line_id
+
+    def transform(self, line_id: str | None) -> str:
+        """The rule by which numbers that come on this line are read, "" for none."""
+        line = self.lines.get(line_id) if line_id else None
+        return line.incoming_transform if line else ""
+
+    def customer(self, e164: str) -> Customer | None:
+        """The known outside party of this number."""
+        return self.customers.get(e164)
+
+    def e164(self, raw: str, line_id: str | None = None) -> str | None:
+        """E.164 of an outside number as it came on a line, None for what is none (numbers.to_e164)."""
+        if raw.strip() in self.lines:
+            return None
+        return numbers.to_e164(raw, self.profile.country, self.transform(line_id))
+
+    def label(self, person: str | None, language: Language) -> str:
+        """Someone of the enterprise, in plain text of at most 64 characters of name (CONTRACT 8).
+
+        ``Name (ext)`` or ``ext`` (departments and FollowMes likewise); ``📱 Name (display number)`` or
+        ``📱 display number`` for a mobile; "" and None are a number that nobody knows.
+        """
+        if not person or numbers.is_unknown(person):
+            return _NOBODY[language]
+        if numbers.is_extension(person):
+            return _named(self._extension_name(person), person)
+        owner = self.manager_by_mobile(person)
+        return "📱 " + _named(owner.name or owner.extension if owner else "", numbers.display(person))
+
+    def _extension_name(self, extension: str) -> str:
+        if department := self.departments.get(extension):
+            return department.name
+        follow_me = self.follow_mes.get(extension)
+        manager = self.managers.get(follow_me.extension if follow_me else extension)
+        return manager.name if manager else ""
+
+    @cached_property
+    def _mobiles(self) -> Mapping[str, Manager]:
+        """Whose each mobile is: a manager's own entry goes before a FollowMe that names it."""
+        found: dict[str, Manager] = {}
+        owners = [(manager.mobile, manager) for manager in self.managers.values()]
+        for follow_me in self.follow_mes.values():
+            unnamed = Manager(extension=follow_me.extension)
+            owners.append((follow_me.mobile, self.managers.get(follow_me.extension, unnamed)))
+        for mobile, owner in owners:
+            number = numbers.to_e164(mobile, self.profile.country)
+            if number:
+                found.setdefault(number, owner)
+        return found
+
+
+def changes(old: Directory | None, wanted: Directory) -> tuple[DirectoryChange, ...]:
+    """What makes the old directory the wanted one; subscribers who came by invitation stay.
+
+    Ordered by section, what goes before what comes, then by key. None: the enterprise is new.
+    """
+    found: list[DirectoryChange] = []
+    if old is None or old.profile != wanted.profile:
+        found.append(_change("enterprise", wanted.profile.number, wanted.profile))
+    for section, field in _FIELDS.items():
+        before: Mapping[str, Entry] = getattr(old, field) if old else {}
+        after: Mapping[str, Entry] = getattr(wanted, field)
+        gone = (key for key, entry in before.items() if key not in after and not _invited(entry))
+        come = (key for key, entry in after.items() if before.get(key) != entry)
+        found += [DirectoryChange(section, key) for key in sorted(gone)]
+        found += [_change(section, key, after[key]) for key in sorted(come)]
+    return tuple(found)
+
+
+def _invited(entry: Entry) -> bool:
+    return isinstance(entry, Subscriber) and entry.invited
+
+
+def _change(section: Section, key: str, entry: Entry) -> DirectoryChange:
+    return DirectoryChange(section, key, cast("dict[str, Any]", msgspec.to_builtins(entry)))
+
+
+def _entry(change: DirectoryChange) -> Entry | None:
+    """The entry that a change brings, None where it takes one away."""
+    if change.value is None:
+        if change.section == "enterprise":
+            raise DirectoryError(change.section, change.key, "an enterprise's own entry cannot be taken away")
+        return None
+    try:
+        entry: Entry = msgspec.convert(change.value, ENTRY_TYPES[change.section])
+    except msgspec.ValidationError as error:
+        raise DirectoryError(change.section, change.key, str(error)) from error
+    field = KEY_FIELDS[change.section]
+    if str(getattr(entry, field)) != change.key:
+        raise DirectoryError(change.section, change.key, f"its {field} is {getattr(entry, field)}")
+    return entry
+
+
+def _named(name: str, number: str) -> str:
+    short = name if len(name) <= _LONGEST_LABEL else name[: _LONGEST_LABEL - 1] + "…"
+    return f"{short} ({number})" if name and name != number else number

@@ -1,0 +1,162 @@
+-- The event store: facts, append-only, and what is read beside them.
+
+-- A database that came out of a dump or a copy starts its transaction ids anew: readers order by
+-- (incarnation, xid, position), and the incarnation grows when the system identifier changed.
+CREATE TABLE incarnations (
+    incarnation integer PRIMARY KEY,
+    system_identifier text NOT NULL,
+    begun_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE facts (
+    position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    occurred_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    incarnation integer NOT NULL,
+    version integer NOT NULL CHECK (version > 0),
+    enterprise text NOT NULL,
+    stream text NOT NULL,
+    kind text NOT NULL,
+    source text NOT NULL,
+    idempotency_key text,
+    body bytea NOT NULL,
+    meta bytea NOT NULL,
+    CONSTRAINT facts_stream_version UNIQUE (enterprise, stream, version)
+);
+CREATE UNIQUE INDEX facts_order ON facts (incarnation, xid, position);
+CREATE UNIQUE INDEX facts_idempotency ON facts (enterprise, idempotency_key) WHERE idempotency_key IS NOT NULL;
+
+-- Ends a transaction whose callers were already told that nothing was stored.
+CREATE FUNCTION facts_in_time(allowed interval) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF clock_timestamp() - transaction_timestamp() > allowed THEN
+        RAISE EXCEPTION 'the time to commit is over' USING ERRCODE = 'query_canceled';
+    END IF;
+END $$;
+
+-- Bodies that were refused (400, 403), kept for 30 days.
+CREATE TABLE rejected (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    received_at timestamptz NOT NULL,
+    path text NOT NULL,
+    status integer NOT NULL,
+    reason text NOT NULL,
+    enterprise text,
+    sender text,
+    size integer NOT NULL,
+    body bytea NOT NULL
+);
+CREATE INDEX rejected_received ON rejected (received_at);
+
+-- Facts that an actor or a projection could not fold; `callfold parked` lists and replays them.
+CREATE TABLE parked (
+    place text NOT NULL,
+    position bigint NOT NULL,
+    enterprise text NOT NULL,
+    reason text NOT NULL,
+    attempts integer NOT NULL DEFAULT 1,
+    parked_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (place, position)
+);
+
+-- Secrets are no facts: Asterisk's Token and where the bot token comes from.
+CREATE TABLE secrets (
+    enterprise text PRIMARY KEY,
+    token text NOT NULL UNIQUE,
+    bot_kind text NOT NULL CHECK (bot_kind IN ('preview', 'token', 'env', 'file')),
+    bot_value text NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Where the instance that writes can be reached (one row at most).
+CREATE TABLE leader (
+    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    instance text NOT NULL,
+    url text NOT NULL,
+    since timestamptz NOT NULL DEFAULT now()
+);
+
+-- How far each projection has come, in the readers' order.
+CREATE TABLE checkpoints (
+    projection text PRIMARY KEY,
+    fold_version integer NOT NULL,
+    incarnation integer NOT NULL,
+    xid xid8 NOT NULL,
+    position bigint NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE calls (
+    enterprise text NOT NULL,
+    call_id text NOT NULL,
+    direction text NOT NULL,
+    origin text NOT NULL,
+    outcome text NOT NULL,
+    customer text,
+    line text,
+    caller text,
+    dialled text,
+    rung text[] NOT NULL,
+    answered_by text,
+    talked text[] NOT NULL,
+    consulted text[] NOT NULL,
+    started_at timestamptz NOT NULL,
+    answered_at timestamptz,
+    ended_at timestamptz,
+    wait_s numeric,
+    talk_s numeric,
+    total_s numeric,
+    source text NOT NULL,
+    legs text[] NOT NULL,
+    last_position bigint NOT NULL,
+    CONSTRAINT calls_key PRIMARY KEY (enterprise, call_id)
+);
+CREATE INDEX calls_newest ON calls (enterprise, started_at DESC, call_id DESC);
+CREATE INDEX calls_newest_of_all ON calls (started_at DESC, enterprise DESC, call_id DESC);
+CREATE INDEX calls_of_customer ON calls (enterprise, customer, started_at DESC) WHERE customer IS NOT NULL;
+CREATE INDEX calls_open ON calls (enterprise, call_id) WHERE outcome = 'open';
+
+-- Which call each UniqueId belongs to, legs that make no call of their own included.
+CREATE TABLE call_legs (
+    enterprise text NOT NULL,
+    unique_id text NOT NULL,
+    call_id text NOT NULL,
+    CONSTRAINT call_legs_key PRIMARY KEY (enterprise, unique_id)
+);
+CREATE INDEX call_legs_of_call ON call_legs (enterprise, call_id);
+
+CREATE TABLE customers (
+    enterprise text NOT NULL,
+    phone text NOT NULL,
+    name text,
+    first_seen_at timestamptz NOT NULL,
+    last_seen_at timestamptz NOT NULL,
+    in_total integer NOT NULL,
+    in_answered integer NOT NULL,
+    in_missed integer NOT NULL,
+    out_total integer NOT NULL,
+    out_answered integer NOT NULL,
+    out_missed integer NOT NULL,
+    last_call_at timestamptz NOT NULL,
+    last_direction text NOT NULL,
+    last_outcome text NOT NULL,
+    last_talked text[] NOT NULL,
+    last_line text,
+    CONSTRAINT customers_key PRIMARY KEY (enterprise, phone)
+);
+CREATE INDEX customers_newest ON customers (enterprise, last_call_at DESC, phone DESC);
+
+-- What the built-in preview shows in the place of Telegram.
+CREATE TABLE preview_messages (
+    chat_id bigint NOT NULL,
+    message_id bigint NOT NULL,
+    enterprise text NOT NULL,
+    text text NOT NULL,
+    sent_at timestamptz NOT NULL,
+    edited_at timestamptz,
+    edits integer NOT NULL DEFAULT 0,
+    deleted boolean NOT NULL DEFAULT false,
+    history jsonb NOT NULL DEFAULT '[]',
+    PRIMARY KEY (chat_id, message_id)
+);

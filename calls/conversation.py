@@ -1,0 +1,408 @@
+"""The truth of a call, told by all legs that belong to it (CONTRACT 6; DESIGN: Legs and conversations, Times).
+
+Computed from the set of legs, never patched: another order of arrival, a repetition or a late join ends in the
+same call. State only moves up: what bridges or an answering hangup have shown no later event takes back.
+"""
+
+from collections.abc import Iterable, Mapping
+import msgspec
+
+from calls.call import Call, Direction, Outcome, Phase
+from calls.directory import Directory
+from calls.legs import Hangup, Leg
+from calls.numbers import is_extension, is_unknown
+from calls.parties import Party, incoming_number, parties
+from calls.rooms import Gathering, gatherings, without_leaves
+from calls.switchboard import age
+from calls.times import Times, tell_times
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the rules below look at, computed once a fold."""
+
+    legs: Mapping[str, Leg]
+    leader: Leg
+    people: Mapping[str, Party]
+    gathered: tuple[Gathering, ...]
+    directory: Directory
+    direction: Direction
+
+
+def conversation(legs: Mapping[str, Leg], leader: str, directory: Directory) -> Call | None:
+    """The call these legs make, or None where they make none.
+
+    ``legs`` by UniqueId, ``leader`` one of them. A leg known by new_callerid alone makes no call, nor does the
+    lone parasite hangup of a click-to-call (events.md 5).
+    """
+    counting = sorted((leg.unique_id for leg in legs.values() if leg.counts), key=age)
+    if not counting or leader not in legs or all(_is_parasite(leg) for leg in legs.values() if leg.counts):
+        return None
+    seen = without_leaves(legs)
+    people = parties(seen, directory)
+    lead = seen[leader]
+    evidence = Evidence(
+        legs=seen,
+        leader=lead,
+        people=people,
+        gathered=tuple(gatherings(seen, people)),
+        directory=directory,
+        direction=_direction(seen, lead, people, directory),
+    )
+    return None if _says_nothing(evidence) else _tell(evidence, tuple(counting))
+
+
+def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
+    lead, directory = evidence.leader, evidence.directory
+    other = _other_party(evidence)
+    talks = tuple(gathering for gathering in evidence.gathered if other & set(gathering.legs))
+    talked = _talked(evidence, other, talks)
+    answered_by = talked[0] if talked else _answerer_by_hangup(evidence)
+    answered = bool(talked) or _answered_by_hangup(lead)
+    ended = _ended(evidence)
+    outcome = _outcome(evidence, answered=answered, ended=ended)
+    phase = _phase(evidence, answered=answered, ended=ended)
+    if evidence.direction == "out" and answered:
+        talked = talked or ((answered_by,) if answered_by else ())
+    if answered and not talked and answered_by:
+        talked = (answered_by,)
+    rung, ringing = _rung(evidence, talks, answered_by)
+    times: Times = tell_times(evidence.legs, lead, talks, directory.profile.timezone, ended=ended)
+    caller = _caller(evidence)
+    return Call(
+        enterprise=directory.profile.number,
+        call_id=lead.unique_id,
+        direction=evidence.direction,
+        outcome=outcome,
+        customer=_customer(evidence),
+        line=_line(evidence),
+        caller=caller,
+        dialled=_dialled(evidence, caller, answered_by),
+        rung=rung,
+        answered_by=answered_by if answered else None,
+        talked=talked if answered else (),
+        started_at=times.started_at,
+        answered_at=times.answered_at,
+        ended_at=times.ended_at,
+        wait=times.wait,
+        talk=times.talk,
+        total=times.total,
+        source="recovery" if any(leg.recovered for leg in evidence.legs.values()) else "live",
+        legs=counting,
+        phase=phase,
+        ringing=ringing,
+        callee=_callee(evidence, caller, talked, rung),
+        held=_held(evidence),
+        last_position=max(leg.last.position for leg in evidence.legs.values()),
+    )
+
+
+# direction: who began it, whatever the last hangup's CallType says
+
+
+def _direction(
+    legs: Mapping[str, Leg], lead: Leg, people: Mapping[str, Party], directory: Directory
+) -> Direction:
+    if any(leg.start for leg in legs.values()):
+        return "in"
+    for dial in lead.dials:
+        match dial.call_type:
+            case "0":
+                return "in"
+            case "1":
+                return "out"
+            case "2":
+                return "internal"
+            case _:
+                continue
+    roles = {people[unique_id].role for unique_id, leg in legs.items() if leg.visits or leg.leaves}
+    if "outside" in roles:
+        callers = [leg for leg in legs.values() if people[leg.unique_id].role == "person" and leg.exten]
+        return "out" if callers else "in"
+    hangup = lead.hangup
+    if hangup is None:
+        return "internal"
+    if is_extension(hangup.phone):
+        return "internal"
+    if hangup.call_type == "1":
+        return "out"
+    if hangup.call_type == "0" or directory.e164(hangup.phone):
+        return "in"
+    return "internal" if hangup.call_type == "2" or roles == {"person"} else "in"
+
+
+def _other_party(evidence: Evidence) -> set[str]:
+    """Legs of the party that the people of the enterprise talk with: the customer, or the internal caller."""
+    people = evidence.people
+    if evidence.direction == "internal":
+        caller = _callers_leg(evidence)
+        return {caller} if caller else set()
+    outside = {unique_id for unique_id, party in people.items() if party.role == "outside"}
+    customer = _customer(evidence)
+    mobiles = {
+        unique_id
+        for unique_id in outside
+        if unique_id != evidence.leader.unique_id
+        and people[unique_id].number
+        and people[unique_id].number != customer
+        and evidence.directory.manager_by_mobile(people[unique_id].number) is not None
+    }
+    return outside - mobiles
+
+
+def _callers_leg(evidence: Evidence) -> str | None:
+    """The channel an internal call began on: the one that dialled, else the oldest."""
+    with_events = [leg for leg in evidence.legs.values() if leg.counts]
+    return min(
+        (leg.unique_id for leg in with_events),
+        key=lambda unique_id: (not evidence.legs[unique_id].exten, unique_id != evidence.leader.unique_id),
+        default=None,
+    )
+
+
+# people
+
+
+def _name(evidence: Evidence, unique_id: str) -> str | None:
+    """Extension or E.164 of who is at the end of a leg."""
+    return evidence.people[unique_id].number or None
+
+
+def _talked(evidence: Evidence, other: set[str], talks: Iterable[Gathering]) -> tuple[str, ...]:
+    """Everyone of the enterprise who was in one room with the other party, in order; equal neighbours are one."""
+    chain: list[str] = []
+    present: set[str] = set()
+    for gathering in talks:
+        people = [leg for leg in gathering.legs if leg not in other]
+        names = [name for name in (_name(evidence, leg) for leg in people) if name]
+        chain += [name for name in names if name not in present and chain[-1:] != [name]]
+        present = set(names)
+    if evidence.direction == "out" and not chain and any(True for _ in talks):
+        caller = _caller(evidence)
+        return (caller,) if caller else ()
+    return tuple(chain)
+
+
+def _answered_by_hangup(lead: Leg) -> bool:
+    return lead.hangup is not None and lead.hangup.answered
+
+
+def _answerer_by_hangup(evidence: Evidence) -> str | None:
+    """Whom the leading hangup names, where no bridge has shown who answered."""
+    hangup = evidence.leader.hangup
+    if hangup is None or not hangup.answered:
+        return None
+    if evidence.direction == "out":
+        return _caller(evidence)
+    named = _people(evidence, hangup.numbers)
+    return named[0] if named else None
+
+
+def _people(evidence: Evidence, numbers: Iterable[str]) -> tuple[str, ...]:
+    """Persons of the enterprise among numbers: extensions as such, mobiles in E.164; departments are none."""
+    found: list[str] = []
+    customer = _customer(evidence)
+    for number in numbers:
+        if is_extension(number):
+            name: str | None = number if evidence.directory.is_person(number) else None
+        else:
+            name = evidence.directory.e164(number)
+            name = None if name == customer else name
+        if name and name not in found:
+            found.append(name)
+    return tuple(found)
+
+
+def _rung(
+    evidence: Evidence, talks: tuple[Gathering, ...], answered_by: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Everyone rung before the first answer, and whom the newest of those dials rings; empty for outgoing calls."""
+    if evidence.direction == "out":
+        return (), ()
+    first_answer = min((talk.since.position for talk in talks), default=None)
+    rung: list[str] = []
+    ringing: tuple[str, ...] = ()
+    for dial in evidence.leader.dials:
+        if first_answer is None or dial.when.position < first_answer:
+            numbers = dial.numbers if dial.call_type != "2" or dial.numbers else ()
+            ringing = _people(evidence, numbers)
+            rung += [person for person in ringing if person not in rung]
+    if not rung:
+        # Nobody told who was rung: the one who answered, or whom the hangup names.
+        hangup = evidence.leader.hangup
+        named = (answered_by,) if answered_by else _people(evidence, hangup.numbers if hangup else ())
+        caller = _caller(evidence)
+        rung = [person for person in named if person != caller]
+    return tuple(rung), ringing
+
+
+def _caller(evidence: Evidence) -> str | None:
+    """Who of the enterprise began it; None for incoming calls."""
+    if evidence.direction == "in":
+        return None
+    lead = evidence.leader
+    if evidence.direction == "internal":
+        leg = _callers_leg(evidence)
+        told = [evidence.people[leg].number] if leg else []
+        told += [dial.phone for dial in lead.dials if dial.call_type == "2"]
+        told += [lead.hangup.phone] if lead.hangup else []
+        return next((number for number in told if is_extension(number)), None)
+    told = [number for dial in lead.dials for number in dial.numbers]
+    told.append(evidence.people[lead.unique_id].number)
+    told += lead.hangup.numbers if lead.hangup else ()
+    told += [party.number for party in evidence.people.values() if party.role == "person"]
+    return next((number for number in told if is_extension(number)), None)
+
+
+def _dialled(evidence: Evidence, caller: str | None, answered_by: str | None) -> str | None:
+    """What the caller of an internal call dialled, if it is no person: a department, a FollowMe number."""
+    if evidence.direction != "internal":
+        return None
+    leg = _callers_leg(evidence)
+    told = [evidence.legs[leg].exten] if leg else []
+    told += [number for dial in evidence.leader.dials for number in dial.numbers]
+    for number in told:
+        if not is_extension(number) or number == caller:
+            continue
+        if not evidence.directory.is_person(number):
+            return number
+        if answered_by not in {None, number} and evidence.directory.manager(number) is None:
+            return number
+    return None
+
+
+def _callee(
+    evidence: Evidence, caller: str | None, talked: tuple[str, ...], rung: tuple[str, ...]
+) -> str | None:
+    """Whom the caller of an internal call reaches, as far as known."""
+    if evidence.direction != "internal":
+        return None
+    if talked:
+        return talked[-1]
+    leg = _callers_leg(evidence)
+    exten = evidence.legs[leg].exten if leg else ""
+    told = [exten, *rung]
+    return next((number for number in told if is_extension(number) and number != caller), None)
+
+
+# numbers and lines
+
+
+def _customer(evidence: Evidence) -> str | None:
+    if evidence.direction == "internal":
+        return None
+    lead, directory = evidence.leader, evidence.directory
+    if evidence.direction == "in":
+        number = incoming_number(lead, directory)
+        if number:
+            return number
+    for dial in lead.dials:
+        number = directory.e164(dial.phone)
+        if number:
+            return number
+    told = [lead.exten] if evidence.direction == "out" else []
+    told += [lead.hangup.phone] if lead.hangup else []
+    told += [leg.number for leg in evidence.legs.values() if evidence.people[leg.unique_id].role == "outside"]
+    told += [leg.connected for leg in evidence.legs.values()]
+    return next((number for number in map(directory.e164, told) if number), None)
+
+
+def _line(evidence: Evidence) -> str | None:
+    """Line from Trunk, never from Channel; after a failover the one that worked, the last (events.md 3)."""
+    if evidence.direction == "internal":
+        return None
+    lead = evidence.leader
+    if evidence.direction == "in":
+        told = [lead.start.trunk] if lead.start else []
+        told += [dial.trunk for dial in lead.dials]
+        told += [lead.hangup.trunk] if lead.hangup else []
+        told += [
+            leg.exten
+            for leg in evidence.legs.values()
+            if evidence.people[leg.unique_id].role == "outside" and not is_extension(leg.exten)
+        ]
+    else:
+        told = [lead.hangup.trunk] if lead.hangup else []
+        told += [dial.trunk for dial in reversed(lead.dials)]
+    return next((trunk for trunk in told if trunk and not is_unknown(trunk)), None)
+
+
+# ending
+
+
+def _is_parasite(leg: Leg) -> bool:
+    """The lone hangup that the first leg of a click-to-call gives beside the call (events.md 5)."""
+    hangup: Hangup | None = leg.hangup
+    return (
+        hangup is not None
+        and hangup.call_type == "2"
+        and hangup.external_initiated
+        and is_unknown(hangup.phone)
+        and not (leg.start or leg.dials or leg.visits or leg.leaves)
+    )
+
+
+def _ended(evidence: Evidence) -> bool:
+    """Nobody of it is left in a bridge and its leading leg hung up, or silence was observed since its last event."""
+    last = max(leg.last.position for leg in evidence.legs.values())
+    talking = any(gathering.until is None for gathering in evidence.gathered)
+    for leg in evidence.legs.values():
+        silence = leg.silence
+        if silence and silence.upto >= last and (silence.why == "silence" or not talking):
+            return True
+    if evidence.leader.hangup is None:
+        return False
+    return not talking and not any(
+        leg.inside and leg.hangup is None and evidence.people[leg.unique_id].role != "local"
+        for leg in evidence.legs.values()
+    )
+
+
+def awaits_settling(call: Call, legs: Mapping[str, Leg]) -> bool:
+    """True where CALL_SETTLE applies: an open call whose bridges are empty and whose last hangup was not told."""
+    seen = without_leaves(legs)
+    return (
+        not call.settled
+        and any(leg.visits or leg.leaves or leg.hangup for leg in seen.values())
+        and not any(leg.inside for leg in seen.values())
+    )
+
+
+def _outcome(evidence: Evidence, *, answered: bool, ended: bool) -> Outcome:
+    if not ended:
+        return "open"
+    if answered:
+        return "answered"
+    return "not_answered" if evidence.direction == "out" else "missed"
+
+
+def _phase(evidence: Evidence, *, answered: bool, ended: bool) -> Phase:
+    if ended:
+        return "ended"
+    if answered:
+        return "talking"
+    return "ringing" if evidence.leader.dials else "begun"
+
+
+def _says_nothing(evidence: Evidence) -> bool:
+    """A channel alone in a bridge, that neither dialled nor hung up, waits for whoever comes to it."""
+    return not evidence.gathered and not any(
+        leg.start
+        or leg.dials
+        or leg.hangup
+        or (leg.exten and evidence.people[leg.unique_id].role == "person")
+        or any(visit.with_number for visit in leg.visits)
+        for leg in evidence.legs.values()
+    )
+
+
+def _held(evidence: Evidence) -> bool:
+    """May well belong to another call: no card until a bridge, a hangup or two seconds have decided.
+
+    That is a dial on behalf of no extension: a mobile's leg, called for the customer of another call.
+    """
+    lead = evidence.leader
+    if lead.start or lead.hangup or evidence.gathered or not lead.dials:
+        return False
+    return all(
+        dial.call_type == "1" and bool(dial.numbers) and not is_extension(dial.numbers[0]) for dial in lead.dials
+    )

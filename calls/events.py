@@ -1,0 +1,195 @@
+"""The eight events of a host, as they arrive (events.md 4): tolerant reading of a verbatim body."""
+
+import json
+from typing import Any, Final
+
+import msgspec
+
+MAX_ID: Final = 200
+"""Longest UniqueId or BridgeUniqueid accepted, in characters (real ones have 10 to 36)."""
+
+
+class EventError(ValueError):
+    """A body that is no event: ``reason`` names the field, what it holds and what is allowed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Event(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    rename={
+        "token": "Token",
+        "unique_id": "UniqueId",
+        "bridge_id": "BridgeUniqueid",
+        "linked_id": "Linkedid",
+        "call_type": "CallType",
+        "call_status": "CallStatus",
+        "phone": "Phone",
+        "extensions": "Extensions",
+        "trunk": "Trunk",
+        "channel": "Channel",
+        "caller": "CallerIDNum",
+        "caller_name": "CallerIDName",
+        "connected": "ConnectedLineNum",
+        "connected_name": "ConnectedLineName",
+        "exten": "Exten",
+        "context": "Context",
+        "start_time": "StartTime",
+        "end_time": "EndTime",
+        "date_received": "DateReceived",
+        "external_initiated": "ExternalInitiated",
+        "ext_phone": "ExtPhone",
+        "ext_trunk": "ExtTrunk",
+        "bridge_num_channels": "BridgeNumChannels",
+    },
+):
+    """One event. Every text is as received; what a host left out is empty.
+
+    ``call_type`` and ``call_status`` are texts ("0", "1", "2", …) whatever JSON type they came in;
+    ``extensions`` are one text each, without empty ones.
+    """
+
+    token: str = ""
+    unique_id: str = ""
+    bridge_id: str = ""
+    linked_id: str = ""
+    call_type: str | int | None = ""
+    call_status: str | int | None = ""
+    phone: str = ""
+    extensions: list[str] | str | None = None
+    trunk: str = ""
+    channel: str = ""
+    caller: str = ""
+    caller_name: str = ""
+    connected: str = ""
+    connected_name: str = ""
+    exten: str = ""
+    context: str = ""
+    start_time: str = ""
+    end_time: str = ""
+    date_received: str = ""
+    external_initiated: bool | None = None
+    ext_phone: str = ""
+    ext_trunk: str = ""
+    bridge_num_channels: str | int | None = ""
+
+    @property
+    def kind_of_call(self) -> str:
+        """CallType as text: "0" incoming, "1" outgoing, "2" internal, "" unknown."""
+        return "" if self.call_type is None else str(self.call_type).strip()
+
+    @property
+    def status(self) -> str:
+        """CallStatus as text: "2" and "5" answered, "0" not, anything else says nothing (events.md 4)."""
+        return "" if self.call_status is None else str(self.call_status).strip()
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Extensions, one number each; old hosts join them by ``&`` in one text."""
+        told = self.extensions
+        if not told:
+            return ()
+        if isinstance(told, str):
+            told = [told]
+        found = [part.strip() for text in told for part in text.split("&")]
+        return tuple(number for number in found if number)
+
+
+_decoder: Final = msgspec.json.Decoder(Event)
+
+_TEXTS: Final = frozenset(
+    field.encode_name
+    for field in msgspec.structs.fields(Event)
+    if field.name not in {"extensions", "external_initiated"}
+)
+
+
+def read_event(body: bytes) -> Event:
+    """Read a body; numbers as text and text as numbers are fine, null is as good as absent.
+
+    Raises EventError for what is not JSON, not an object, or has a known field of a wrong type.
+    """
+    try:
+        return _decoder.decode(body)
+    except msgspec.ValidationError:
+        return _read_leniently(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EventError(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise EventError("the body is nested too deeply") from None
+
+
+def _read_leniently(body: bytes) -> Event:
+    """The way of the few bodies whose types differ from what hosts send today."""
+    try:
+        # Numbers stay the text they were: 1757840723.10 must not become …23.1.
+        told = json.loads(body, parse_float=str, parse_int=str)
+    except (ValueError, RecursionError) as error:
+        raise EventError(f"the body is not JSON: {error}") from None
+    if not isinstance(told, dict):
+        raise EventError(f"the body is {_kind(told)}, an object is needed")
+    fields: dict[str, Any] = {}
+    for name, value in told.items():
+        if value is None:
+            continue
+        if name in _TEXTS:
+            if not isinstance(value, str):
+                raise EventError(f"{name} is {_kind(value)}, text or a number is allowed")
+            fields[name] = value
+        elif name == "Extensions":
+            fields[name] = _numbers(value)
+        elif name == "ExternalInitiated":
+            fields[name] = _flag(value)
+    try:
+        return msgspec.convert(fields, Event)
+    except msgspec.ValidationError as error:
+        raise EventError(str(error)) from None
+
+
+def _numbers(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and all(isinstance(entry, str) or entry is None for entry in value):
+        return [entry for entry in value if entry]
+    raise EventError(f"Extensions is {_kind(value)}, a list of texts or one text is allowed")
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in {"true", "false", "1", "0", ""}:
+        return value.strip().lower() in {"true", "1"}
+    raise EventError(f"ExternalInitiated is {_kind(value)}, true or false is allowed")
+
+
+def _kind(value: object) -> str:
+    match value:
+        case bool():
+            return "true or false"
+        case dict():
+            return "an object"
+        case list():
+            return "a list"
+        case str():
+            return "a text or a number"
+        case _:
+            return "null"
+
+
+def identity(event: Event) -> tuple[str, str]:
+    """(UniqueId, BridgeUniqueid) of an event, stripped.
+
+    Raises EventError where both are missing or one cannot be a key.
+    """
+    unique_id = event.unique_id.strip()
+    bridge_id = event.bridge_id.strip()
+    if not unique_id and not bridge_id:
+        raise EventError("UniqueId and BridgeUniqueid are both missing, one of them is needed")
+    for name, value in (("UniqueId", unique_id), ("BridgeUniqueid", bridge_id)):
+        if len(value) > MAX_ID or not value.isprintable():
+            raise EventError(f"{name} has {len(value)} characters, up to {MAX_ID} printable ones are allowed")
+    return unique_id, bridge_id

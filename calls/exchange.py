@@ -1,0 +1,169 @@
+"""One enterprise's calls folded from its facts: switchboard, legs and conversations together.
+
+The projections fold with it, and the actors wake a call from the store with it; both therefore reach the same
+calls from the same facts. Directory facts are folded in their place, so a call is told by the directory as of the
+last fact that touched it.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from calls.call import Call
+from calls.conversation import conversation
+from calls.directory import Directory, DirectoryChange
+from calls.events import Event, read_event
+from calls.facts import DIRECTORY_CHANGED, EVENT_KINDS, SILENCE_OBSERVED, Fact
+from calls.legs import Leg, fold
+from calls.switchboard import Switchboard
+
+_change = msgspec.json.Decoder(DirectoryChange)
+_EVENTS = frozenset(EVENT_KINDS)
+
+FORGET_AFTER = timedelta(seconds=60)
+"""How long a settled call stays in memory, by the time of its enterprise's facts."""
+FORGET_LOST_AFTER = timedelta(hours=3)
+"""How long legs stay that never came to be a call."""
+
+
+def read_change(fact: Fact) -> DirectoryChange:
+    """Body of a ``directory_changed`` fact."""
+    return _change.decode(fact.body)
+
+
+def event_of(fact: Fact) -> Event | None:
+    """The host's event in a fact, None for what callfold added itself or for a kind that is not known."""
+    return read_event(fact.body) if fact.kind in _EVENTS else None
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What became of an enterprise's calls: rows as they are now, rows that are no more, and whose leg is whose."""
+
+    calls: dict[str, Call]
+    gone: frozenset[str]
+    leaders: dict[str, str]
+
+
+class Exchange:
+    """State of one enterprise's fold. ``apply`` takes its facts in order, ``take`` gives what changed since."""
+
+    def __init__(self, directory: Directory) -> None:
+        self.board = Switchboard(directory)
+        self.legs: dict[str, Leg] = {}
+        self._touched: dict[str, None] = {}
+        self._told: dict[str, Call] = {}
+        self._gone: set[str] = set()
+        self._rows: set[str] = set()
+        self._leaders: dict[str, str] = {}
+        self._ended: dict[str, datetime] = {}
+        self._next_sweep: datetime | None = None
+
+    @property
+    def directory(self) -> Directory:
+        """The directory as of the last fact."""
+        return self.board.directory
+
+    def misses(self, fact: Fact) -> bool:
+        """True where the fact belongs to a leg that was forgotten: its call must be woken first."""
+        kind, _, unique_id = fact.stream.partition("/")
+        return kind == "leg" and fact.version > 1 and not self.board.knows(unique_id)
+
+    def wake(self, facts: Iterable[Fact]) -> None:
+        """Fold a forgotten call's facts again; nothing of it counts as changed."""
+        kept = self._touched, self._leaders
+        self._touched, self._leaders = {}, {}
+        for fact in facts:
+            self._fold(fact)
+        for leader in {self.board.leader(unique_id) for unique_id in self._touched}:
+            call = self.call(leader)
+            if call:
+                self._rows.add(leader)
+                if call.settled:
+                    self._ended[leader] = fact.occurred_at
+        self._touched, self._leaders = kept
+
+    def apply(self, fact: Fact) -> None:
+        """Fold one fact. Kinds that are not known are skipped."""
+        if fact.kind == DIRECTORY_CHANGED:
+            self.tell()
+            self.board.directory = self.directory.apply(read_change(fact))
+            return
+        self._fold(fact)
+        if self._next_sweep is None or fact.occurred_at >= self._next_sweep:
+            self._sweep(fact.occurred_at)
+
+    def _fold(self, fact: Fact) -> None:
+        event = event_of(fact)
+        if event is None and fact.kind != SILENCE_OBSERVED:
+            return
+        route = self.board.route(fact, event)
+        for unique_id in route.legs:
+            self.legs[unique_id] = fold(self.legs.get(unique_id), fact, event, unique_id, counts=route.counts)
+            self._touched[unique_id] = None
+        for move in route.moves:
+            self._leaders[move.unique_id] = move.new
+            if move.old and move.old != move.new:
+                self._retract(move.old)
+
+    def _retract(self, leader: str) -> None:
+        """A row whose leg leads no longer is no row any more."""
+        self._told.pop(leader, None)
+        self._ended.pop(leader, None)
+        if leader in self._rows:
+            self._rows.discard(leader)
+            self._gone.add(leader)
+
+    def call(self, unique_id: str) -> Call | None:
+        """The call that this leg belongs to, as it is now."""
+        leader = self.board.leader(unique_id)
+        legs = {leg: self.legs[leg] for leg in self.board.members(leader) if leg in self.legs}
+        return conversation(legs, leader, self.directory) if legs else None
+
+    def tell(self) -> None:
+        """Tell the touched calls anew, by the directory as it is now."""
+        leaders = dict.fromkeys(self.board.leader(unique_id) for unique_id in self._touched)
+        self._touched.clear()
+        for leader in leaders:
+            call = self.call(leader)
+            if call is None:
+                self._retract(leader)
+                continue
+            self._told[leader] = call
+            self._rows.add(leader)
+            self._gone.discard(leader)
+            if call.settled:
+                at = max(self.legs[leg].last.at for leg in self.board.members(leader) if leg in self.legs)
+                self._ended[leader] = at
+            else:
+                self._ended.pop(leader, None)
+
+    def take(self) -> Changes:
+        """What changed since the last time."""
+        self.tell()
+        changes = Changes(self._told, frozenset(self._gone), self._leaders)
+        self._told, self._gone, self._leaders = {}, set(), {}
+        return changes
+
+    def _sweep(self, now: datetime) -> None:
+        """Forget what settled a while ago, so that memory follows the open calls and not the history."""
+        self._next_sweep = now + FORGET_AFTER / 4
+        self.tell()
+        for leader in [leader for leader, at in self._ended.items() if now - at > FORGET_AFTER]:
+            self._forget(leader)
+        lost = [
+            unique_id
+            for unique_id, leg in self.legs.items()
+            if now - leg.last.at > FORGET_LOST_AFTER and self.board.leader(unique_id) not in self._rows
+        ]
+        for unique_id in lost:
+            self._forget(unique_id)
+
+    def _forget(self, unique_id: str) -> None:
+        leader = self.board.leader(unique_id)
+        members = self.board.members(leader)
+        self.board.forget(members)
+        self._ended.pop(leader, None)
+        self._rows.discard(leader)
+        for leg in members:
+            self.legs.pop(leg, None)

@@ -1,0 +1,236 @@
+"""One leg: what the events of one UniqueId say, folded into an immutable state.
+
+A leg knows only what happened to itself. Which legs make a call is the switchboard's business, what the
+call then is the conversation's.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from calls.events import Event
+from calls.facts import SILENCE_OBSERVED, Fact
+from calls.observations import Silence, read_silence
+
+
+class Moment(msgspec.Struct, frozen=True, gc=False, order=True):
+    """A place in the order of facts, and when that was (``occurred_at`` of the fact)."""
+
+    position: int
+    at: datetime
+
+
+class Start(msgspec.Struct, frozen=True, gc=False):
+    """An incoming call reached the exchange."""
+
+    phone: str
+    trunk: str
+
+
+class Dial(msgspec.Struct, frozen=True, gc=False):
+    """Numbers are being rung. ``call_type``: "0" incoming step, "1" outgoing, "2" internal."""
+
+    call_type: str
+    phone: str
+    numbers: tuple[str, ...]
+    trunk: str
+    when: Moment
+
+
+class Visit(msgspec.Struct, frozen=True, gc=False):
+    """A stay in a bridge. ``bridge`` is empty where the host named none; ``with_number`` then says with whom."""
+
+    bridge: str
+    entered: Moment
+    left: Moment | None = None
+    with_number: str = ""
+
+
+class Hangup(msgspec.Struct, frozen=True, gc=False):
+    """The end macro of a dialplan leg ran. Times are texts of the host's wall clock, "" where not told."""
+
+    call_type: str
+    status: str
+    phone: str
+    numbers: tuple[str, ...]
+    trunk: str
+    start_time: str
+    end_time: str
+    external_initiated: bool
+    when: Moment
+
+    @property
+    def answered(self) -> bool:
+        """True for ANSWER and TALK (events.md 4)."""
+        return self.status in {"2", "5"}
+
+
+class Leg(msgspec.Struct, frozen=True, kw_only=True):
+    """State of one leg; ``number``, ``channel``, ``connected``, ``exten`` are the newest told that say anything."""
+
+    unique_id: str
+    first: Moment
+    last: Moment
+    start: Start | None = None
+    dials: tuple[Dial, ...] = ()
+    visits: tuple[Visit, ...] = ()
+    hangup: Hangup | None = None
+    channel: str = ""
+    number: str = ""
+    connected: str = ""
+    exten: str = ""
+    leaves: bool = False
+    """A bridge_leave of this leg was seen."""
+    external_initiated: bool = False
+    recovered: bool = False
+    silence: Silence | None = None
+
+    @property
+    def counts(self) -> bool:
+        """A leg known by new_callerid alone makes no call (CONTRACT 6, legs)."""
+        return bool(self.start or self.dials or self.visits or self.hangup or self.leaves)
+
+    @property
+    def local_pair(self) -> str:
+        """Name shared by both halves of a Local channel, "" for any other channel."""
+        return local_pair(self.channel)
+
+    @property
+    def inside(self) -> Visit | None:
+        """The bridge that the leg is in as far as its own events tell."""
+        if self.visits and self.visits[-1].left is None:
+            return self.visits[-1]
+        return None
+
+
+def local_pair(channel: str) -> str:
+    """``Local/152@dialexecute-00000000`` for either half of it, "" for other channels (events.md 3)."""
+    if channel.startswith("Local/") and channel[-2:] in {";1", ";2"}:
+        return channel[:-2]
+    return ""
+
+
+def fold(leg: Leg | None, fact: Fact, event: Event | None, unique_id: str, *, counts: bool = True) -> Leg:
+    """The leg after one more fact.
+
+    ``event`` is the body read (None for observations), ``unique_id`` the leg that it is told to: a bridge's end
+    is told to every leg inside. ``counts`` is False for entering a bridge that is no more.
+    """
+    when = Moment(fact.position, fact.occurred_at)
+    if leg is None:
+        leg = Leg(unique_id=unique_id, first=when, last=when, recovered=fact.source == "recovery")
+    if fact.kind == SILENCE_OBSERVED:
+        return msgspec.structs.replace(leg, silence=read_silence(fact.body))
+    if event is None:
+        return leg
+    changed = _changes(leg, fact.kind, event, when, counts=counts)
+    changed["last"] = when
+    if fact.source == "recovery":
+        changed["recovered"] = True
+    if event.external_initiated:
+        changed["external_initiated"] = True
+    return msgspec.structs.replace(leg, **changed)
+
+
+def _changes(leg: Leg, kind: str, event: Event, when: Moment, *, counts: bool) -> dict[str, object]:
+    match kind:
+        case "start":
+            return {} if leg.start else {"start": Start(event.phone.strip(), event.trunk.strip())}
+        case "dial":
+            return _dial(leg, event, when)
+        case "bridge":
+            changed = _told(leg, event)
+            if counts:
+                changed["visits"] = _enter(leg.visits, event, when)
+            return changed
+        case "bridge_leave":
+            changed = _told(leg, event)
+            changed["leaves"] = True
+            changed["visits"] = _leave(leg.visits, event.bridge_id.strip(), when)
+            return changed
+        case "bridge_destroy":
+            return {"visits": _end(leg.visits, event.bridge_id.strip(), when)}
+        case "new_callerid":
+            return _told(leg, event)
+        case "hangup":
+            return _hangup(leg, event, when)
+        case _:
+            return {}
+
+
+def _told(leg: Leg, event: Event) -> dict[str, object]:
+    """What a channel says of itself; an empty or unknown text does not replace what is known."""
+    changed: dict[str, object] = {}
+    for name in ("channel", "connected", "exten"):
+        value = getattr(event, name).strip()
+        if value and value != "<unknown>" and value != getattr(leg, name):
+            changed[name] = value
+    number = event.caller.strip()
+    # After a transfer the Local half carries the customer's number: the first word about a channel is its own.
+    if number and number != "<unknown>" and not leg.number:
+        changed["number"] = number
+    if leg.exten:
+        changed.pop("exten", None)
+    return changed
+
+
+def _dial(leg: Leg, event: Event, when: Moment) -> dict[str, object]:
+    dial = Dial(event.kind_of_call, event.phone.strip(), event.numbers, event.trunk.strip(), when)
+    for known in leg.dials:
+        if msgspec.structs.replace(known, when=when) == dial:
+            return {}
+    return {"dials": (*leg.dials, dial)}
+
+
+def _enter(visits: tuple[Visit, ...], event: Event, when: Moment) -> tuple[Visit, ...]:
+    """A channel is in at most one bridge: entering the next implies leaving the last (events.md 7)."""
+    bridge = event.bridge_id.strip()
+    visit = Visit(bridge, when, with_number="" if bridge else event.connected.strip())
+    if visits and visits[-1].left is None:
+        if visits[-1].bridge == bridge:
+            return visits
+        return (*visits[:-1], _closed(visits[-1], when), visit)
+    return (*visits, visit)
+
+
+def _leave(visits: tuple[Visit, ...], bridge: str, when: Moment) -> tuple[Visit, ...]:
+    """Leaving a bridge never seen entered says that the leg had left its last one before (events.md 7)."""
+    if not visits or visits[-1].left is not None:
+        return visits
+    if visits[-1].bridge == bridge or all(visit.bridge != bridge for visit in visits):
+        return (*visits[:-1], _closed(visits[-1], when))
+    return visits
+
+
+def _end(visits: tuple[Visit, ...], bridge: str, when: Moment) -> tuple[Visit, ...]:
+    if visits and visits[-1].left is None and visits[-1].bridge == bridge:
+        return (*visits[:-1], _closed(visits[-1], when))
+    return visits
+
+
+def _closed(visit: Visit, when: Moment) -> Visit:
+    return Visit(visit.bridge, visit.entered, when, visit.with_number)
+
+
+def _hangup(leg: Leg, event: Event, when: Moment) -> dict[str, object]:
+    """The first hangup stands; a later one (delivered twice, or recovered) only fills what was not told."""
+    told = Hangup(
+        call_type=event.kind_of_call,
+        status=event.status,
+        phone=event.phone.strip(),
+        numbers=event.numbers,
+        trunk=event.trunk.strip(),
+        start_time=event.start_time.strip(),
+        end_time=event.end_time.strip(),
+        external_initiated=bool(event.external_initiated),
+        when=when,
+    )
+    known = leg.hangup
+    if known is None:
+        return {"hangup": told}
+    better = told if told.answered and not known.answered else known
+    filled = {
+        name: getattr(better, name) or getattr(told, name) or getattr(known, name)
+        for name in ("call_type", "status", "phone", "numbers", "trunk", "start_time", "end_time")
+    }
+    return {"hangup": msgspec.structs.replace(known, **filled)}

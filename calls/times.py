@@ -1,0 +1,102 @@
+"""Times of a call by two clocks that are never subtracted from each other (DESIGN: Times).
+
+The host's clock: the epoch in UniqueId and the texts of a hangup. Ours: ``occurred_at`` of the facts.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from calls.legs import Leg
+from calls.rooms import Gathering
+
+ZERO = timedelta(0)
+WRONG_ZONE = timedelta(minutes=14)
+"""A host whose StartTime is off the epoch by more than this tells another zone than the directory (events.md 2)."""
+
+
+class Times(msgspec.Struct, frozen=True):
+    """``wait``, ``talk`` and ``total`` are None where nothing tells them; the two ``_at`` follow from them."""
+
+    started_at: datetime
+    answered_at: datetime | None
+    ended_at: datetime | None
+    wait: timedelta | None
+    talk: timedelta | None
+    total: timedelta | None
+
+
+def epoch(unique_id: str) -> datetime | None:
+    """Creation time of the channel: the part of its UniqueId before the dot, UTC seconds (events.md 3)."""
+    told = unique_id.partition(".")[0]
+    if len(told) == 10 and told.isascii() and told.isdigit():
+        return datetime.fromtimestamp(int(told), UTC)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def host_time(text: str, timezone: str) -> datetime | None:
+    """``YYYY-MM-DD HH:MM:SS`` (or with T) of the host's wall clock as UTC; None for anything else."""
+    try:
+        told = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (told if told.tzinfo else told.replace(tzinfo=ZoneInfo(timezone))).astimezone(UTC)
+
+
+def tell_times(
+    legs: Mapping[str, Leg], lead: Leg, talks: Sequence[Gathering], timezone: str, *, ended: bool
+) -> Times:
+    """Times of the call that ``lead`` leads; ``talks`` are the stretches in which the other party was talked with."""
+    first = min(leg.first for leg in legs.values())
+    hangup = lead.hangup
+    told_start = host_time(hangup.start_time, timezone) if hangup else None
+    started_at = epoch(lead.unique_id) or told_start or first.at
+    wait = talk = total = None
+    last_talk = max((talk.until.at for talk in talks if talk.until), default=None)
+    if talks:
+        wait = max(talks[0].since.at - first.at, ZERO)
+    if ended:
+        end = _end(legs, lead, last_talk)
+        if talks:
+            talk = max((last_talk or end) - talks[0].since.at, ZERO)
+        total = _told_total(lead, started_at, talks, timezone)
+        if total is None:
+            total = max(end - first.at, ZERO)
+        if not talks and not (hangup and hangup.answered) and end > first.at:
+            wait = end - first.at
+    return Times(
+        started_at=started_at,
+        answered_at=started_at + wait if talks and wait is not None else None,
+        ended_at=started_at + total if total is not None else None,
+        wait=wait,
+        talk=talk,
+        total=total,
+    )
+
+
+def _end(legs: Mapping[str, Leg], lead: Leg, last_talk: datetime | None) -> datetime:
+    """When the call was over by our clock: its last talk or its leading hangup, else its last event."""
+    told = [at for at in (last_talk, lead.hangup.when.at if lead.hangup else None) if at]
+    return max(told) if told else max(leg.last.at for leg in legs.values())
+
+
+def _told_total(
+    lead: Leg, started_at: datetime, talks: Sequence[Gathering], timezone: str
+) -> timedelta | None:
+    """EndTime − started_at where the leading hangup tells it and nobody talked on after it."""
+    hangup = lead.hangup
+    end = host_time(hangup.end_time, timezone) if hangup else None
+    if hangup is None or end is None:
+        return None
+    if any(talk.until is None or talk.until.position > hangup.when.position for talk in talks):
+        return None
+    start = host_time(hangup.start_time, timezone)
+    if start and abs(start - started_at) > WRONG_ZONE:
+        # The host's texts are of another zone, or its ids of another day: stay within the texts.
+        return max(end - start, ZERO)
+    total = end - started_at
+    return total if ZERO <= total else None
