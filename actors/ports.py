@@ -10,6 +10,7 @@ from calls.call import Call
 from calls.deliveries import Post
 from calls.directory import Directory
 from calls.facts import Fact, NewFact
+from otel.tracing import SpanRef
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -48,19 +49,46 @@ class FactLog(Protocol):
         """
         ...
 
-    async def read_call(self, enterprise: str, unique_ids: Sequence[str], upto: int) -> list[Fact]:
-        """All facts of the call these legs belong to, their bridges' and deliveries' too, by position."""
+    async def read_after(self, position: int, upto: int, limit: int) -> list[Fact]:
+        """Facts in the writer's order, after one position and up to another."""
         ...
 
-    async def read_directory(self, enterprise: str, upto: int) -> list[Fact]:
-        """The directory facts of one enterprise up to a position."""
+    async def read_calls(
+        self, legs: Sequence[tuple[str, str]], chats: Sequence[tuple[str, int]], upto: int
+    ) -> list[Fact]:
+        """All facts of the calls that these (enterprise, UniqueId) belong to, by position.
+
+        With their bridges', and those of deliveries to ``chats`` (enterprise, chat_id).
+        """
+        ...
+
+    async def read_directories(self, upto: int) -> list[Fact]:
+        """The directory facts of all enterprises up to a position."""
+        ...
+
+    async def unsettled_calls(self, chats: Sequence[tuple[str, int]]) -> list[tuple[str, str]]:
+        """(enterprise, call_id) of calls that may still need something done."""
+        ...
+
+    async def projected(self) -> int:
+        """Position up to which the calls of ``unsettled_calls`` and ``read_calls`` are known."""
+        ...
+
+    async def park(self, place: str, fact: Fact, reason: str) -> None:
+        """Keep a fact that could not be folded, for ``callfold parked``."""
         ...
 
 
 class Cards(Protocol):
     """The chats that are shown the calls. No method waits."""
 
-    def show(self, call: Call, directory: Directory, posts: Mapping[int, tuple[Post, ...]]) -> None:
+    def show(
+        self,
+        call: Call,
+        directory: Directory,
+        posts: Mapping[int, tuple[Post, ...]],
+        context: SpanRef | None = None,
+    ) -> None:
         """Let every subscriber's chat show this call; ``posts`` are its known messages, oldest first."""
         ...
 

@@ -404,5 +404,6 @@ def _held(evidence: Evidence) -> bool:
     if lead.start or lead.hangup or evidence.gathered or not lead.dials:
         return False
     return all(
-        dial.call_type == "1" and bool(dial.numbers) and not is_extension(dial.numbers[0]) for dial in lead.dials
+        dial.call_type == "1" and bool(dial.numbers) and not is_extension(dial.numbers[0])
+        for dial in lead.dials
     )

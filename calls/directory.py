@@ -4,6 +4,7 @@ The directory is folded from ``directory_changed`` facts, one a changed entry, a
 place: a fold holds the directory as of its position. Secrets (Token, bot token) are no part of it.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
@@ -119,6 +120,8 @@ _FIELDS: Final[Mapping[Section, str]] = MappingProxyType(
 _MOBILE_SECTIONS: Final = frozenset({"enterprise", "manager", "follow_me"})
 _NOBODY: Final = {"ru": "Номер не определен", "en": "unknown number"}
 _LONGEST_LABEL: Final = 64
+# Control characters, halves of a character, and the marks that override the direction of writing.
+_UNSHOWN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class DirectoryError(ValueError):
@@ -223,7 +226,7 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return numbers.to_e164(raw, self.profile.country, self.transform(line_id))
 
     def label(self, person: str | None, language: Language) -> str:
-        """Someone of the enterprise, in plain text of at most 64 characters of name (CONTRACT 8).
+        """Someone of the enterprise, in plain text with a shortened name (CONTRACT 8).
 
         ``Name (ext)`` or ``ext`` (departments and FollowMes likewise); ``📱 Name (display number)`` or
         ``📱 display number`` for a mobile; "" and None are a number that nobody knows.
@@ -233,7 +236,8 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if numbers.is_extension(person):
             return _named(self._extension_name(person), person)
         owner = self.manager_by_mobile(person)
-        return "📱 " + _named(owner.name or owner.extension if owner else "", numbers.display(person))
+        name = owner.name or owner.extension if owner else ""
+        return "📱 " + _named(name, shorten(numbers.display(person)))
 
     def _extension_name(self, extension: str) -> str:
         if department := self.departments.get(extension):
@@ -257,11 +261,20 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return found
 
 
+def shorten(text: str) -> str:
+    """An outside text for one line: at most 64 characters, none that breaks the line or turns it around."""
+    line = " ".join(_UNSHOWN.sub(" ", text).split())
+    return line if len(line) <= _LONGEST_LABEL else line[: _LONGEST_LABEL - 1] + "…"
+
+
 def changes(old: Directory | None, wanted: Directory) -> tuple[DirectoryChange, ...]:
     """What makes the old directory the wanted one; subscribers who came by invitation stay.
 
     Ordered by section, what goes before what comes, then by key. None: the enterprise is new.
+    Raises DirectoryError where they are of two enterprises.
     """
+    if old and old.profile.number != wanted.profile.number:
+        raise DirectoryError("enterprise", old.profile.number, f"cannot become {wanted.profile.number}")
     found: list[DirectoryChange] = []
     if old is None or old.profile != wanted.profile:
         found.append(_change("enterprise", wanted.profile.number, wanted.profile))
@@ -300,5 +313,5 @@ def _entry(change: DirectoryChange) -> Entry | None:
 
 
 def _named(name: str, number: str) -> str:
-    short = name if len(name) <= _LONGEST_LABEL else name[: _LONGEST_LABEL - 1] + "…"
-    return f"{short} ({number})" if name and name != number else number
+    short = shorten(name)
+    return f"{short} ({number})" if short and short != number else number

@@ -37,12 +37,19 @@ def event_of(fact: Fact) -> Event | None:
     return read_event(fact.body) if fact.kind in _EVENTS else None
 
 
+class Belonging(msgspec.Struct, frozen=True, gc=False):
+    """Whose leg it is. ``lost``: its conversation makes no call, but may still come to belong to one."""
+
+    call_id: str
+    lost: bool
+
+
 class Changes(msgspec.Struct, frozen=True):
-    """What became of an enterprise's calls: rows as they are now, rows that are no more, and whose leg is whose."""
+    """What became of an enterprise's calls: rows as they are now, rows that are no more, whose leg is whose."""
 
     calls: dict[str, Call]
     gone: frozenset[str]
-    leaders: dict[str, str]
+    legs: dict[str, Belonging]
 
 
 class Exchange:
@@ -55,7 +62,9 @@ class Exchange:
         self._told: dict[str, Call] = {}
         self._gone: set[str] = set()
         self._rows: set[str] = set()
-        self._leaders: dict[str, str] = {}
+        self._moved: dict[str, Belonging] = {}
+        self._placed: dict[str, Belonging] = {}
+        self._lost: set[str] = set()
         self._ended: dict[str, datetime] = {}
         self._next_sweep: datetime | None = None
 
@@ -71,17 +80,19 @@ class Exchange:
 
     def wake(self, facts: Iterable[Fact]) -> None:
         """Fold a forgotten call's facts again; nothing of it counts as changed."""
-        kept = self._touched, self._leaders
-        self._touched, self._leaders = {}, {}
+        kept = self._touched
+        self._touched = {}
         for fact in facts:
             self._fold(fact)
         for leader in {self.board.leader(unique_id) for unique_id in self._touched}:
             call = self.call(leader)
-            if call:
-                self._rows.add(leader)
-                if call.settled:
-                    self._ended[leader] = fact.occurred_at
-        self._touched, self._leaders = kept
+            if call is None:
+                self._lost.add(leader)
+                continue
+            self._rows.add(leader)
+            if call.settled:
+                self._ended[leader] = self._last_heard(leader)
+        self._touched = kept
 
     def apply(self, fact: Fact) -> None:
         """Fold one fact. Kinds that are not known are skipped."""
@@ -102,9 +113,10 @@ class Exchange:
             self.legs[unique_id] = fold(self.legs.get(unique_id), fact, event, unique_id, counts=route.counts)
             self._touched[unique_id] = None
         for move in route.moves:
-            self._leaders[move.unique_id] = move.new
             if move.old and move.old != move.new:
+                self._lost.discard(move.old)
                 self._retract(move.old)
+            self._touched[move.unique_id] = None
 
     def _retract(self, leader: str) -> None:
         """A row whose leg leads no longer is no row any more."""
@@ -123,9 +135,10 @@ class Exchange:
     def tell(self) -> None:
         """Tell the touched calls anew, by the directory as it is now."""
         leaders = dict.fromkeys(self.board.leader(unique_id) for unique_id in self._touched)
-        self._touched.clear()
+        touched, self._touched = self._touched, {}
         for leader in leaders:
             call = self.call(leader)
+            self._place(leader, touched, lost=call is None)
             if call is None:
                 self._retract(leader)
                 continue
@@ -133,16 +146,27 @@ class Exchange:
             self._rows.add(leader)
             self._gone.discard(leader)
             if call.settled:
-                at = max(self.legs[leg].last.at for leg in self.board.members(leader) if leg in self.legs)
-                self._ended[leader] = at
+                self._ended[leader] = self._last_heard(leader)
             else:
                 self._ended.pop(leader, None)
+
+    def _place(self, leader: str, touched: dict[str, None], *, lost: bool) -> None:
+        """Note whose leg is whose, for the legs touched, or for all where the conversation came to be a call."""
+        found = leader in self._lost and not lost
+        (self._lost.add if lost else self._lost.discard)(leader)
+        for leg in self.board.members(leader):
+            place = Belonging(leader, lost)
+            if (found or leg in touched) and self._placed.get(leg) != place:
+                self._placed[leg] = self._moved[leg] = place
+
+    def _last_heard(self, leader: str) -> datetime:
+        return max(self.legs[leg].last.at for leg in self.board.members(leader) if leg in self.legs)
 
     def take(self) -> Changes:
         """What changed since the last time."""
         self.tell()
-        changes = Changes(self._told, frozenset(self._gone), self._leaders)
-        self._told, self._gone, self._leaders = {}, set(), {}
+        changes = Changes(self._told, frozenset(self._gone), self._moved)
+        self._told, self._gone, self._moved = {}, set(), {}
         return changes
 
     def _sweep(self, now: datetime) -> None:
@@ -167,3 +191,7 @@ class Exchange:
         self._rows.discard(leader)
         for leg in members:
             self.legs.pop(leg, None)
+            self._placed.pop(leg, None)
+            if leader in self._lost:
+                self._moved[leg] = Belonging(leader, lost=False)
+        self._lost.discard(leader)

@@ -21,9 +21,7 @@ DIRECTORY = Directory.empty(ENTERPRISE).fold(
         DirectoryChange("manager", "152", {"extension": "152"}),
         DirectoryChange("line", "0007001", {"id": "0007001", "name": "Основная линия"}),
         DirectoryChange("department", "901", {"number": "901", "members": ["150", "151", "153"]}),
-        DirectoryChange(
-            "follow_me", "300", {"number": "300", "extension": "150", "mobile": "+375290000102"}
-        ),
+        DirectoryChange("follow_me", "300", {"number": "300", "extension": "150", "mobile": "+375290000102"}),
     ]
 )
 
@@ -45,9 +43,7 @@ def facts(events: Iterable[tuple[str, bytes, datetime]], enterprise: str = ENTER
         whole_bridge = kind in {"bridge_create", "bridge_destroy"} and bridge_id
         stream = bridge_stream(bridge_id) if whole_bridge or not unique_id else leg_stream(unique_id)
         versions[stream] = versions.get(stream, 0) + 1
-        made.append(
-            Fact(position, enterprise, stream, versions[stream], kind, "live", at, at, body)
-        )
+        made.append(Fact(position, enterprise, stream, versions[stream], kind, "live", at, at, body))
     return made
 
 

@@ -25,6 +25,8 @@ CREATE TABLE facts (
     CONSTRAINT facts_stream_version UNIQUE (enterprise, stream, version)
 );
 CREATE UNIQUE INDEX facts_order ON facts (incarnation, xid, position);
+-- Recent facts by time (what was going on when the service stopped); a few kB whatever the history.
+CREATE INDEX facts_recorded ON facts USING brin (recorded_at);
 CREATE UNIQUE INDEX facts_idempotency ON facts (enterprise, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 -- Ends a transaction whose callers were already told that nothing was stored.
@@ -63,15 +65,17 @@ CREATE TABLE parked (
 -- Secrets are no facts: Asterisk's Token and where the bot token comes from.
 CREATE TABLE secrets (
     enterprise text PRIMARY KEY,
-    token text NOT NULL UNIQUE,
-    bot_kind text NOT NULL CHECK (bot_kind IN ('preview', 'token', 'env', 'file')),
+    token text NOT NULL,
+    bot_kind text NOT NULL CHECK (bot_kind IN ('literal', 'preview', 'env', 'file')),
     bot_value text NOT NULL,
-    changed_at timestamptz NOT NULL DEFAULT now()
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    -- checked at commit, so that two enterprises may change their Tokens for each other's
+    CONSTRAINT secrets_token UNIQUE (token) DEFERRABLE INITIALLY DEFERRED
 );
 
 -- Where the instance that writes can be reached (one row at most).
 CREATE TABLE leader (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    sole boolean PRIMARY KEY DEFAULT true CHECK (sole),
     instance text NOT NULL,
     url text NOT NULL,
     since timestamptz NOT NULL DEFAULT now()
@@ -117,14 +121,16 @@ CREATE INDEX calls_newest_of_all ON calls (started_at DESC, enterprise DESC, cal
 CREATE INDEX calls_of_customer ON calls (enterprise, customer, started_at DESC) WHERE customer IS NOT NULL;
 CREATE INDEX calls_open ON calls (enterprise, call_id) WHERE outcome = 'open';
 
--- Which call each UniqueId belongs to, legs that make no call of their own included.
+-- Which call each UniqueId belongs to. lost: of legs that make no call yet and may still come to belong to one.
 CREATE TABLE call_legs (
     enterprise text NOT NULL,
     unique_id text NOT NULL,
     call_id text NOT NULL,
+    lost boolean NOT NULL,
     CONSTRAINT call_legs_key PRIMARY KEY (enterprise, unique_id)
 );
 CREATE INDEX call_legs_of_call ON call_legs (enterprise, call_id);
+CREATE INDEX call_legs_lost ON call_legs (enterprise, unique_id) WHERE lost;
 
 CREATE TABLE customers (
     enterprise text NOT NULL,

@@ -108,9 +108,7 @@ class _Channel(msgspec.Struct):
 
 
 class _Player:
-    def __init__(
-        self, now: float, seed: int, token: str, zone: ZoneInfo, cast: Mapping[str, str]
-    ) -> None:
+    def __init__(self, now: float, seed: int, token: str, zone: ZoneInfo, cast: Mapping[str, str]) -> None:
         self._now, self._token, self._zone, self._cast = now, token, zone, cast
         self._random = random.Random(seed)  # noqa: S311 - ids of a played call, not secrets
         self._counter = self._random.randrange(1, 900_000)

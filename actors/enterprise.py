@@ -1,0 +1,279 @@
+"""The actors of one enterprise: whom a fact goes to, who shows the call, who is let go."""
+
+from typing import Literal, Protocol
+
+import msgspec
+
+from actors.leg_actor import LegActor
+from actors.mail import Delivered, Follow, Lead, Mail, Restored, Told
+from actors.ports import Cards
+from calls.call import Call
+from calls.conversation import awaits_settling
+from calls.deliveries import DELIVERY_KINDS, Post, fold_delivery
+from calls.directory import Directory
+from calls.exchange import Exchange, event_of, read_change
+from calls.facts import DIRECTORY_CHANGED, Fact, leg_stream
+from calls.observations import Silence
+from calls.switchboard import Move, Switchboard
+from otel import tracing
+from otel.tracing import SpanRef, Tracing
+
+HOLD = 2.0
+"""Seconds after which a call is shown that may yet prove to belong to another (DESIGN: Legs and conversations)."""
+LINGER = 60.0
+"""Seconds that the actors of a settled and shown call stay for late events."""
+LOOK_AGAIN = 5.0
+"""Seconds until a settled call is looked at again that cannot go yet."""
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """Seconds of CALL_SETTLE and CALL_SILENCE (CONTRACT 3)."""
+
+    settle: float = 15.0
+    silence: float = 7200.0
+
+
+class House(Protocol):
+    """What the actors of all enterprises share."""
+
+    cards: Cards
+    tracing: Tracing
+    patience: Patience
+    projected: int
+    """Position up to which a call can be woken from the store."""
+
+    def run_soon(self, actor: LegActor) -> None:
+        """See that the actor's mail is drained."""
+        ...
+
+    def alarm(self, enterprise: str, unique_id: str, seconds: float) -> None:
+        """Call ``Enterprise.ring`` for this leg in so many seconds; replaces an earlier alarm."""
+        ...
+
+    def no_alarm(self, enterprise: str, unique_id: str) -> None:
+        """Take the alarm back."""
+        ...
+
+    def silent_for(self, leg_at: float) -> float:
+        """Seconds since a wall clock time (UTC seconds)."""
+        ...
+
+    def observe(self, enterprise: str, actor: LegActor, silence: Silence) -> None:
+        """Append the observation on the version that the actor has."""
+        ...
+
+    def parked(self, fact: Fact, error: Exception) -> None:
+        """Keep a fact that could not be folded."""
+        ...
+
+
+class Enterprise:
+    """Switchboard and actors of one enterprise."""
+
+    def __init__(self, directory: Directory, house: House) -> None:
+        self.board = Switchboard(directory)
+        self.actors: dict[str, LegActor] = {}
+        self.house = house
+        self.quiet = False
+        """True while facts are read again after a start: everything is folded, nothing shown."""
+
+    @property
+    def number(self) -> str:
+        """Number of the enterprise."""
+        return self.board.directory.profile.number
+
+    # facts
+
+    def misses(self, fact: Fact) -> bool:
+        """True where the fact belongs to a leg that was let go: its call must be woken first."""
+        kind, _, unique_id = fact.stream.partition("/")
+        return kind == "leg" and fact.version > 1 and unique_id not in self.actors
+
+    def take(self, fact: Fact) -> None:
+        """Route one fact to the mailboxes it concerns."""
+        if fact.kind in DELIVERY_KINDS:
+            unique_id = fact.stream.split("/", 2)[2]
+            if unique_id in self.actors:
+                self.actors[unique_id].tell(Delivered(fact))
+            return
+        if fact.kind == DIRECTORY_CHANGED:
+            self.board.directory = self.directory.apply(read_change(fact))
+            return
+        event = event_of(fact)
+        route = self.board.route(fact, event)
+        for unique_id in route.legs:
+            self.actor(unique_id).tell(Told(fact, event, route.counts))
+        self._introduce(route.moves)
+
+    def _introduce(self, moves: tuple[Move, ...]) -> None:
+        """Tell legs whom to follow, and a new leader whom to wait for."""
+        followers = tuple(move.unique_id for move in moves if move.unique_id != move.new)
+        if not followers:
+            return
+        leader = moves[0].new
+        self.actor(leader).tell(Lead(followers))
+        for unique_id in followers:
+            self.actor(unique_id).tell(Follow(leader))
+
+    def actor(self, unique_id: str) -> LegActor:
+        """The actor of a leg, spawned by its first fact."""
+        actor = self.actors.get(unique_id)
+        if actor is None:
+            actor = self.actors[unique_id] = LegActor(unique_id, self)
+        return actor
+
+    def restore(self, facts: list[Fact]) -> None:
+        """Put calls back as the store has them: legs, leaders and messages, nothing shown yet."""
+        exchange = Exchange(self.directory)
+        exchange.board = self.board
+        posts: dict[tuple[str, str], Post] = {}
+        versions: dict[str, int] = {}
+        told = []
+        for fact in facts:
+            if fact.kind in DELIVERY_KINDS:
+                key = (fact.stream, fact.stream.split("/", 2)[2])
+                posts[key] = fold_delivery(posts.get(key), fact)
+            else:
+                told.append(fact)
+                versions[fact.stream] = fact.version
+        exchange.wake(told)
+        for unique_id, leg in exchange.legs.items():
+            own = tuple(post for (_, owner), post in posts.items() if owner == unique_id)
+            self.actor(unique_id).tell(Restored(leg, versions.get(leg_stream(unique_id), 0), own))
+        for leader in {self.board.leader(unique_id) for unique_id in exchange.legs}:
+            members = self.board.members(leader)
+            self._introduce(tuple(Move(unique_id, unique_id, leader) for unique_id in members))
+
+    # the actors' desk
+
+    @property
+    def directory(self) -> Directory:
+        """The directory as it is now."""
+        return self.board.directory
+
+    def post(self, unique_id: str, mail: Mail) -> None:
+        """Mail from one leg to another."""
+        self.actor(unique_id).tell(mail)
+
+    def ready(self, actor: LegActor) -> None:
+        """An actor has mail."""
+        self.house.run_soon(actor)
+
+    def park(self, actor: LegActor, fact: Fact, error: Exception) -> None:
+        """A fact could not be folded; the actor goes on without it."""
+        del actor
+        self.house.parked(fact, error)
+
+    def led_before(self, actor: LegActor) -> None:
+        """A leader became a follower: its messages are the new leader's now."""
+        self.house.cards.drop(self.number, actor.unique_id)
+        self.house.no_alarm(self.number, actor.unique_id)
+
+    def told(self, actor: LegActor) -> None:
+        """A leader told its call anew."""
+        call = actor.call
+        if not self.quiet and call is not None:
+            self.show(actor, call)
+        self.watch(actor)
+
+    def show(self, actor: LegActor, call: Call) -> None:
+        """Let the chats show it, unless it may yet belong to another call."""
+        if call.held and self._quiet_seconds(actor) < HOLD and not actor.posts:
+            return
+        shown = msgspec.structs.replace(call, held=False) if call.held else call
+        self.house.cards.show(shown, self.directory, actor.posts_by_chat(), actor.context)
+
+    # looking after calls that fall silent
+
+    def watch(self, actor: LegActor) -> None:
+        """Set the alarm for what may come next of this call."""
+        call = actor.call
+        if call is not None and call.settled:
+            seconds = LINGER
+        elif call is not None and call.held:
+            seconds = HOLD
+        else:
+            limit = self._limit(actor)
+            seconds = max(limit - self._quiet_seconds(actor), 0.01)
+        self.house.alarm(self.number, actor.unique_id, seconds)
+
+    def ring(self, unique_id: str) -> None:
+        """The alarm of a leg: its call has been silent for long enough to decide something."""
+        actor = self.actors.get(unique_id)
+        if actor is None or actor.leg is None or actor.leader != unique_id:
+            return
+        call = actor.call
+        if call is not None and call.settled:
+            self._let_go_when_done(actor, call)
+            return
+        silent = self._quiet_seconds(actor)
+        if call is not None and call.held and silent < self._limit(actor):
+            self.show(actor, call)
+            self.house.alarm(self.number, unique_id, max(self._limit(actor) - silent, 0.01))
+            return
+        if silent < self._limit(actor):
+            self.watch(actor)
+        elif call is None:
+            self.let_go(actor)
+        else:
+            why: Literal["settle", "silence"] = "settle" if awaits_settling(call, actor.legs()) else "silence"
+            upto = max(leg.last.position for leg in actor.legs().values())
+            self.house.observe(self.number, actor, Silence(why, round(silent, 1), upto))
+            self.house.alarm(self.number, unique_id, LOOK_AGAIN)
+
+    def _limit(self, actor: LegActor) -> float:
+        patience = self.house.patience
+        if actor.call is not None and awaits_settling(actor.call, actor.legs()):
+            return patience.settle
+        return patience.silence
+
+    def _quiet_seconds(self, actor: LegActor) -> float:
+        last = max((leg.last.at.timestamp() for leg in actor.legs().values()), default=0.0)
+        return self.house.silent_for(last)
+
+    def _let_go_when_done(self, actor: LegActor, call: Call) -> None:
+        idle = self.house.cards.idle(self.number, call.call_id)
+        busy = any(self.actors[leg].mail for leg in self.board.members(actor.unique_id) if leg in self.actors)
+        if idle and not busy and self.house.projected >= call.last_position:
+            self.let_go(actor)
+        else:
+            self.house.alarm(self.number, actor.unique_id, LOOK_AGAIN)
+
+    def let_go(self, actor: LegActor) -> None:
+        """Forget a call; a later fact of it wakes it from the store."""
+        members = self.board.members(actor.unique_id) or (actor.unique_id,)
+        self.house.cards.drop(self.number, actor.unique_id)
+        for unique_id in members:
+            self.house.no_alarm(self.number, unique_id)
+            self.actors.pop(unique_id, None)
+        self.board.forget(members)
+
+    def chats(self) -> list[tuple[str, int]]:
+        """Everybody who may have been sent a message of a call of ours."""
+        return [(self.number, subscriber.chat_id) for subscriber in self.directory.subscribers.values()]
+
+    def span(self, actor: LegActor, fact: Fact) -> tracing.Span:
+        """The span of folding one fact, in the trace of who leads now."""
+        return self.house.tracing.span(
+            tracing.FOLD,
+            enterprise=self.number,
+            call_id=actor.leader,
+            parent=parent_of(fact),
+            attributes={
+                tracing.UNIQUE_ID: actor.unique_id,
+                tracing.POSITION: fact.position,
+                tracing.KIND: fact.kind,
+            },
+        )
+
+
+class _Meta(msgspec.Struct):
+    traceparent: str = ""
+
+
+_meta = msgspec.json.Decoder(_Meta)
+
+
+def parent_of(fact: Fact) -> SpanRef | None:
+    """The span under which a fact was stored, if its request was traced."""
+    return SpanRef.parse(_meta.decode(fact.meta).traceparent) if fact.meta else None

@@ -1,0 +1,306 @@
+"""All enterprises' actors: they follow the log of facts, recover at start and are drained at stop."""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Hashable, Iterable
+
+import structlog
+
+from actors.alarms import Alarms
+from actors.enterprise import Enterprise, Patience
+from actors.leg_actor import LegActor
+from actors.ports import Cards, Clock, FactLog, LogError, StoreUnavailable, VersionConflict
+from calls.directory import Directory
+from calls.exchange import read_change
+from calls.facts import SILENCE_OBSERVED, Fact, NewFact, leg_stream
+from calls.observations import Silence, write_silence
+from otel.metrics import Metrics
+from otel.tracing import Tracing
+
+log = structlog.get_logger(__name__)
+
+IN_MEMORY = 20_000
+"""Committed facts that may wait for the actors in memory; behind that they are read from the store."""
+AT_ONCE = 64
+"""Facts routed before other tasks of the loop get their turn."""
+PAGE = 2_000
+PLACE = "actors"
+RETRY = 0.25
+"""Seconds between two tries to read from a store that does not answer."""
+
+
+class House:
+    """Switchboards and actors of all enterprises, and the tasks that drive them (actors.enterprise.House)."""
+
+    def __init__(
+        self,
+        facts: FactLog,
+        cards: Cards,
+        clock: Clock,
+        *,
+        tracing: Tracing,
+        metrics: Metrics,
+        patience: Patience,
+    ) -> None:
+        self.cards, self.tracing, self.patience = cards, tracing, patience
+        self.projected = 0
+        self.position = 0
+        """The newest fact that was routed."""
+        self.recovered = asyncio.Event()
+        self.enterprises: dict[str, Enterprise] = {}
+        self._facts, self._clock, self._metrics = facts, clock, metrics
+        self._offered: deque[Fact] = deque()
+        self._behind = 0
+        """Facts up to this position have to be read from the store: they were not offered, or there was no room."""
+        self._awake = asyncio.Event()
+        self._alarms = Alarms(clock, self._ring)
+        self._runnable: deque[LegActor] = deque()
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._group: asyncio.TaskGroup | None = None
+        self._stopping = False
+
+    # life
+
+    async def run(self) -> None:
+        """Ring alarms, drain mailboxes, record what was noticed; until ``stop``."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            alarms = group.create_task(self._alarms.run(), name="alarms")
+            try:
+                await self._follow()
+            finally:
+                alarms.cancel()
+        self._group = None
+
+    def stop(self) -> None:
+        """Route and fold what was committed, then end ``run``."""
+        self._stopping = True
+        self._awake.set()
+
+    async def recover(self, upto: int) -> None:
+        """Put every unsettled call back and show each as the facts up to ``upto`` tell it; sets ``recovered``.
+
+        What the projection of calls has not reached yet is folded fact by fact, as if it had just arrived.
+        """
+        begun = self._clock.monotonic()
+        self.enterprises.clear()  # what a recovery that was cut off may have left
+        self.projected = self.position = await self._facts.projected()
+        for fact in await self._facts.read_directories(self.position):
+            enterprise = self.enterprise(fact.enterprise)
+            enterprise.board.directory = enterprise.directory.apply(read_change(fact))
+        chats = [chat for enterprise in self.enterprises.values() for chat in enterprise.chats()]
+        unsettled = await self._facts.unsettled_calls(chats)
+        for enterprise in self.enterprises.values():
+            enterprise.quiet = True
+        facts: dict[str, list[Fact]] = {}
+        for fact in await self._facts.read_calls(unsettled, chats, self.position) if unsettled else ():
+            facts.setdefault(fact.enterprise, []).append(fact)
+        for number, told in facts.items():
+            self.enterprise(number).restore(told)
+        self.catch_up(upto)
+        while self.position < self._behind:
+            await self._advance()
+        await self.drained()
+        open_calls = 0
+        for enterprise in self.enterprises.values():
+            enterprise.quiet = False
+            for actor in list(enterprise.actors.values()):
+                if actor.call is not None and actor.leader == actor.unique_id:
+                    open_calls += 1
+                    enterprise.told(actor)
+        log.info("calls recovered", calls=open_calls, seconds=round(self._clock.monotonic() - begun, 3))
+        self.recovered.set()
+
+    async def drained(self) -> None:
+        """Returns when no mail waits."""
+        await self._idle.wait()
+
+    # following the log
+
+    def offer(self, facts: Iterable[Fact]) -> None:
+        """Take facts that were just committed, in order; never waits, never loses one."""
+        for fact in facts:
+            if len(self._offered) < IN_MEMORY:
+                self._offered.append(fact)
+            else:
+                self._offered.clear()
+                self._behind = fact.position
+        self._awake.set()
+
+    def catch_up(self, upto: int) -> None:
+        """Read on from the store: facts up to this position may have been committed that were never offered."""
+        self._behind = max(self._behind, upto)
+        self._awake.set()
+
+    async def _follow(self) -> None:
+        while True:
+            await self.recovered.wait() if not self._stopping else None
+            while self.recovered.is_set() and (self._offered or self.position < self._behind):
+                try:
+                    await self._advance()
+                except LogError as error:
+                    log.warning("the actors wait for the store", reason=str(error))
+                    await asyncio.sleep(RETRY)
+            if self._stopping:
+                await self.drained()
+                return
+            self._awake.clear()
+            await self._awake.wait()
+
+    async def _advance(self) -> None:
+        """Route the next facts: from memory, or from the store where some never came to memory."""
+        if self.position < self._behind:
+            page = await self._facts.read_after(self.position, self._behind, PAGE)
+            for fact in page:
+                await self._route(fact)
+            if len(page) < PAGE:
+                self.position = max(self.position, self._behind)
+        else:
+            for _ in range(min(AT_ONCE, len(self._offered))):
+                await self._route(self._offered.popleft())
+        await asyncio.sleep(0)  # the turn of everybody else in the loop
+
+    async def _route(self, fact: Fact) -> None:
+        if fact.position <= self.position:
+            return
+        enterprise = self.enterprise(fact.enterprise)
+        try:
+            if enterprise.misses(fact):
+                await self._wake(enterprise, fact)
+            enterprise.take(fact)
+        except LogError:
+            self._behind = max(self._behind, fact.position)
+            raise
+        except Exception as error:  # noqa: BLE001 - one fact that cannot be routed must not stop the others
+            self.parked(fact, error)
+        self.position = fact.position
+
+    async def _wake(self, enterprise: Enterprise, fact: Fact) -> None:
+        """Bring the call of a leg that was let go back from the store, as it was before this fact."""
+        unique_id = fact.stream.partition("/")[2]
+        facts = await self._facts.read_calls(
+            [(enterprise.number, unique_id)], enterprise.chats(), fact.position - 1
+        )
+        enterprise.restore(facts)
+
+    def enterprise(self, number: str) -> Enterprise:
+        """The actors of one enterprise."""
+        found = self.enterprises.get(number)
+        if found is None:
+            found = self.enterprises[number] = Enterprise(Directory.empty(number), self)
+        return found
+
+    def leader(self, enterprise: str, unique_id: str) -> str:
+        """Who leads this leg's call right now, for naming its trace."""
+        found = self.enterprises.get(enterprise)
+        return found.board.leader(unique_id) if found else unique_id
+
+    # drains: one task while anybody has mail
+
+    def run_soon(self, actor: LegActor) -> None:
+        """See that the actor's mail is drained."""
+        self._runnable.append(actor)
+        if not self._draining and self._group is not None:
+            self._draining = True
+            self._idle.clear()
+            self._group.create_task(self._drain(), name="drain")
+
+    async def _drain(self) -> None:
+        try:
+            while self._runnable:
+                for _ in range(min(AT_ONCE, len(self._runnable))):
+                    self._drain_one(self._runnable.popleft())
+                await asyncio.sleep(0)  # the turn of everybody else in the loop
+        finally:
+            self._draining = False
+            self._idle.set()
+
+    def _drain_one(self, actor: LegActor) -> None:
+        try:
+            actor.drain()
+        except Exception:
+            # The facts themselves are folded; what failed is telling the call of them.
+            log.exception("an actor failed", unique_id=actor.unique_id)
+            self._metrics.actors_failed.inc()
+        if actor.behind:
+            actor.behind = False
+            self._metrics.mailbox_overflows.inc()
+            self._start(self._reread(actor))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        if self._group is not None:
+            self._group.create_task(work)
+        else:
+            work.close()
+
+    async def _reread(self, actor: LegActor) -> None:
+        """Its mailbox was full: take the call from the store as it is up to the newest fact that was routed."""
+        enterprise = actor.desk
+        assert isinstance(enterprise, Enterprise)
+        try:
+            facts = await self._facts.read_calls(
+                [(enterprise.number, actor.unique_id)], enterprise.chats(), self.position
+            )
+        except LogError as error:
+            log.warning("an overflown mailbox could not be read again", reason=str(error))
+            actor.behind = True
+            self.alarm(enterprise.number, actor.unique_id, 1.0)
+            return
+        enterprise.restore(facts)
+
+    # what the enterprises ask for
+
+    def alarm(self, enterprise: str, unique_id: str, seconds: float) -> None:
+        """Ring for this leg in so many seconds."""
+        self._alarms.set((enterprise, unique_id), seconds)
+
+    def no_alarm(self, enterprise: str, unique_id: str) -> None:
+        """Take the alarm back."""
+        self._alarms.clear((enterprise, unique_id))
+
+    def _ring(self, key: Hashable) -> None:
+        match key:
+            case (str() as number, str() as unique_id):
+                self.enterprise(number).ring(unique_id)
+            case _:
+                raise TypeError(f"an alarm for {key!r}")
+
+    def silent_for(self, at: float) -> float:
+        """Seconds since a wall clock time (UTC seconds)."""
+        return self._clock.now().timestamp() - at
+
+    def observe(self, enterprise: str, actor: LegActor, silence: Silence) -> None:
+        """Record that nothing was heard; the fold decides what that means."""
+        fact = NewFact(
+            enterprise=enterprise,
+            stream=leg_stream(actor.unique_id),
+            kind=SILENCE_OBSERVED,
+            source="service",
+            occurred_at=self._clock.now(),
+            body=write_silence(silence),
+            expected_version=actor.version,
+        )
+        self._start(self._record(fact))
+
+    async def _record(self, fact: NewFact) -> None:
+        try:
+            await self._facts.append(fact, within=30)
+        except VersionConflict:
+            log.debug("an observation was overtaken by an event", stream=fact.stream)
+        except StoreUnavailable as error:
+            log.warning("an observation was not stored, it will be made again", reason=str(error))
+
+    def parked(self, fact: Fact, error: Exception) -> None:
+        """Keep a fact that could not be folded; everything else goes on."""
+        reason = f"{type(error).__name__}: {error}"
+        log.error("a fact was parked", position=fact.position, kind=fact.kind, reason=reason)
+        self._metrics.facts_parked.inc()
+        self._start(self._park(fact, reason))
+
+    async def _park(self, fact: Fact, reason: str) -> None:
+        try:
+            await self._facts.park(PLACE, fact, reason)
+        except (LogError, OSError) as error:
+            log.warning("a parked fact could not be noted", position=fact.position, reason=str(error))

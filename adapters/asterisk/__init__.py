@@ -1,0 +1,1 @@
+"""Asterisk hosts, seen from outside: their recorded events, and how they send."""

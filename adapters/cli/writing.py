@@ -1,0 +1,88 @@
+"""How a verb writes: through the service that runs, or as the one writer itself where none does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+import msgspec
+
+from adapters.cli.failures import CommandFailed
+from adapters.clock import SystemClock
+from adapters.composition import open_store
+from adapters.directory.apply import apply_files
+from adapters.directory.file import EnterpriseFile
+from adapters.http.admin_token import admin_token
+from adapters.settings import Settings
+from adapters.store.log import EventStore
+from adapters.store.writer import Writer
+from otel.metrics import Metrics
+
+ALONE_WITHIN = 3.0
+"""Seconds to find out whether the writer's lock is free."""
+
+
+class _Changed(msgspec.Struct):
+    changes: list[str] = []
+    detail: str = ""
+
+
+async def apply_somehow(settings: Settings, path: Path, files: tuple[EnterpriseFile, ...]) -> list[str]:
+    """Apply a directory file where the writer is; the lines that say what changed."""
+    async with open_store(settings) as (database, pool):
+        writer = Writer(
+            database,
+            SystemClock(),
+            Metrics(),
+            committed=lambda _: None,
+            role_changed=lambda _: None,
+            instance="apply",
+            url="",
+        )
+        async with _writing(writer) as alone:
+            if alone:
+                return await apply_files(EventStore(pool, writer), pool, SystemClock(), files)
+        return await _through_service(settings, pool, path)
+
+
+@asynccontextmanager
+async def _writing(writer: Writer) -> AsyncIterator[bool]:
+    """True where the lock was free and this process writes now."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(writer.run(), name="writer")
+        try:
+            try:
+                async with asyncio.timeout(ALONE_WITHIN):
+                    await writer.decided.wait()
+            except TimeoutError:
+                yield False
+            else:
+                yield writer.leading.is_set()
+        finally:
+            writer.stop()
+
+
+async def _through_service(settings: Settings, pool: asyncpg.Pool, path: Path) -> list[str]:
+    url = await pool.fetchval("SELECT url FROM leader") or settings.base_url
+    upload = {
+        "name": path.name,
+        "text": path.read_text(encoding="utf-8"),
+        "folder": str(path.resolve().parent),
+    }
+    try:
+        async with httpx.AsyncClient(timeout=120, trust_env=False) as client:
+            answer = await client.post(
+                f"{url}/api/directory",
+                json=upload,
+                headers={"Authorization": f"Bearer {admin_token(settings)}"},
+            )
+    except httpx.HTTPError as error:
+        raise CommandFailed(
+            f"another process writes to this database, and its service at {url} does not answer: {error}"
+        ) from error
+    told = msgspec.json.decode(answer.content, type=_Changed)
+    if answer.status_code != httpx.codes.OK:
+        raise CommandFailed(f"the service at {url} refused: {told.detail or answer.status_code}")
+    return told.changes

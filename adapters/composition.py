@@ -1,0 +1,273 @@
+"""The composition root: builds everything from settings, in dependency order, each part closed by ``async with``."""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from random import SystemRandom
+from typing import Any
+
+import asyncpg
+import httpx
+import structlog
+from litestar import Litestar, Router
+from litestar.types import ControllerRouterHandler
+
+from actors.enterprise import Patience
+from actors.house import House
+from actors.ports import LogError
+from adapters.bots import Bots
+from adapters.clock import SystemClock
+from adapters.directory.apply import NEWEST, apply_files, fold_directories, read_secrets
+from adapters.directory.file import EnterpriseFile
+from adapters.http.admin_token import admin_token
+from adapters.http.api import api_routes, bearer_guard, health_routes, metrics_route
+from adapters.http.front import Front, litestar_app
+from adapters.http.gate import Gate
+from adapters.http.ingest import Ingest
+from adapters.http.pages import login_routes, page_guard
+from adapters.http.rejects import RejectedBodies
+from adapters.http.sessions import Sessions
+from adapters.postgres.database import Database, open_database
+from adapters.postgres.migrate import migrate
+from adapters.preview.botapi import PreviewBotApi
+from adapters.preview.page import preview_routes
+from adapters.preview.store import PreviewStore
+from adapters.secret import Secret
+from adapters.settings import Settings
+from adapters.store.log import EventStore
+from adapters.store.tables import CallTables
+from adapters.store.writer import Writer
+from adapters.telegram.api import http_client
+from adapters.telegram.outbox import Outbox
+from calls.cards import render
+from calls.directory import Directory
+from calls.facts import Fact
+from otel.metrics import Metrics
+from otel.tracing import Tracing, set_up_tracing
+from projections.live import LiveCalls
+from projections.ports import Checkpoint
+
+log = structlog.get_logger(__name__)
+
+POOL = 8
+"""Connections beside the writer's; the embedded server allows many more."""
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[tuple[Database, asyncpg.Pool]]:
+    """The migrated database and a pool of connections to it."""
+    async with open_database(settings.database_url.reveal(), settings.data_dir) as database:
+        connection = await database.connect()
+        try:
+            await migrate(connection)
+        finally:
+            await connection.close(timeout=5)
+        async with database.pool(min_size=1, max_size=POOL) as pool:
+            yield database, pool
+
+
+class Service:
+    """Everything that runs, and what the API asks of it (adapters.http.api.Inside)."""
+
+    def __init__(self, settings: Settings, database: Database, pool: asyncpg.Pool, tracing: Tracing) -> None:
+        self.settings, self.database, self.pool, self.tracing = settings, database, pool, tracing
+        self.clock = SystemClock()
+        self.metrics = Metrics()
+        self.instance = secrets.token_hex(4)
+        self.begun_at = datetime.now(UTC)
+        self.gate = Gate()
+        self.sessions = Sessions(admin_token(settings))
+        self.rejects = RejectedBodies(pool, self.clock)
+        self.writer = Writer(
+            database,
+            self.clock,
+            self.metrics,
+            committed=self._committed,
+            role_changed=self._role_changed,
+            instance=self.instance,
+            url=settings.base_url,
+        )
+        self.store = EventStore(pool, self.writer)
+        self.outbox = Outbox(
+            self.store,
+            render,
+            now=self.clock.now,
+            new_id=lambda: secrets.token_hex(8),
+            chance=SystemRandom().random,
+            monotonic=self.clock.monotonic,
+            observe=self._observe_telegram,
+            tracing=tracing,
+        )
+        self.house = House(
+            self.store,
+            self.outbox,
+            self.clock,
+            tracing=tracing,
+            metrics=self.metrics,
+            patience=Patience(settle=settings.call_settle, silence=settings.call_silence),
+        )
+        tables = CallTables(pool)
+        self.live = LiveCalls(
+            tables,
+            tables,
+            metrics=self.metrics,
+            now=self.clock.now,
+            moved=self._projected,
+            allowed=self.writer.leading,
+        )
+        self.preview_store = PreviewStore(pool, self.clock.now)
+        self.preview = PreviewBotApi(self.preview_store, Secret(secrets.token_urlsafe(32)))
+        self.bots: Bots
+        self.led = False
+        """True once this process has held the writer's lock."""
+        self._ids = itertools.count(1)
+
+    def open_bots(self, client: httpx.AsyncClient, inside: httpx.AsyncClient) -> None:
+        """Bots speak through these clients; called once, before anything is shown."""
+        self.bots = Bots(self.outbox, self.preview, self.settings.telegram_api, client, inside)
+
+    # what the parts tell each other
+
+    def _committed(self, facts: list[Fact]) -> None:
+        self.house.offer(facts)
+        self.live.nudge()
+
+    def _role_changed(self, leading: bool) -> None:
+        if leading and self.led:
+            self.house.catch_up(self.writer.head)
+        if leading and self.house.recovered.is_set():
+            self.outbox.resume()
+        if not leading:
+            self.outbox.pause()
+
+    def _projected(self, checkpoint: Checkpoint) -> None:
+        self.house.projected = checkpoint.position
+
+    def _observe_telegram(self, method: str, outcome: str, seconds: float) -> None:
+        self.metrics.telegram_requests.labels(method=method, outcome=outcome).inc()
+        self.metrics.telegram_seconds.labels(method=method).observe(seconds)
+
+    def new_id(self) -> str:
+        """An id for a request that brought none."""
+        return f"{self.instance}-{next(self._ids):x}"
+
+    async def begin(self) -> None:
+        """Take up what the store holds, once this process leads: Tokens, bots, every unsettled call."""
+        self.led = True
+        while not self.house.recovered.is_set():
+            await self.writer.leading.wait()
+            try:
+                await self.reload()
+                await self.house.recover(self.writer.head)
+            except (LogError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("taking up the calls begins anew", reason=str(error))
+                await asyncio.sleep(0.25)  # between two tries of a store that does not answer
+        self.outbox.resume()
+
+    async def reload(self) -> None:
+        """Read Tokens and bots anew."""
+        entries = await read_secrets(self.pool)
+        self.bots.replace(entries)
+        directories = fold_directories(await self.store.read_directories(NEWEST))
+        networks = {number: known.profile.allowed_networks for number, known in directories.items()}
+        self.gate.replace({entry.token: number for number, entry in entries.items()}, networks)
+
+    # what the API asks
+
+    def directory(self, enterprise: str) -> Directory:
+        """The directory of an enterprise as it is now."""
+        found = self.house.enterprises.get(enterprise)
+        return found.directory if found else Directory.empty(enterprise)
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Ready means: this instance writes, and every unsettled call is back."""
+        if not self.writer.leading.is_set():
+            waiting = "standby" if self.writer.stands_by else "taking the writer's lock"
+            return False, {"status": waiting}
+        if not self.house.recovered.is_set():
+            return False, {"status": "recovering calls"}
+        return True, {"status": "ready"}
+
+    def statistics(self) -> dict[str, Any]:
+        """Figures of the running service."""
+        houses = self.house.enterprises.values()
+        return {
+            "instance": self.instance,
+            "role": "leader" if self.writer.leading.is_set() else "standby",
+            "begun_at": self.begun_at.isoformat(),
+            "routed_position": self.house.position,
+            "projected_position": self.house.projected,
+            "actors": sum(len(enterprise.actors) for enterprise in houses),
+            "open_calls": sum(
+                1
+                for enterprise in houses
+                for actor in enterprise.actors.values()
+                if actor.call is not None and not actor.call.settled
+            ),
+            "cards_pending": self.outbox.pending,
+            "rejected_dropped": self.rejects.dropped,
+        }
+
+    def exposition(self) -> tuple[bytes, str]:
+        """What /metrics answers."""
+        self.metrics.actors_alive.set(sum(len(one.actors) for one in self.house.enterprises.values()))
+        self.metrics.telegram_pending.set(self.outbox.pending)
+        self.metrics.facts_pending.set(self.writer.waiting)
+        self.metrics.projection_lag_events.labels(projection="calls").set(
+            max(self.house.position - self.house.projected, 0)
+        )
+        return self.metrics.render()
+
+    async def apply(self, files: Sequence[EnterpriseFile]) -> list[str]:
+        """Apply directory files, then let Tokens and bots follow."""
+        said = await apply_files(self.store, self.pool, self.clock, files)
+        await self.reload()
+        return said
+
+    def metrics_application(self) -> Litestar:
+        """``/metrics`` alone, for an address of its own."""
+        return Litestar([metrics_route(self.exposition)], openapi_config=None, logging_config=None)
+
+    def application(self) -> Front:
+        """The ASGI application."""
+        ingest = Ingest(
+            self.store,
+            self.gate,
+            self.rejects,
+            self.clock,
+            tracing=self.tracing,
+            metrics=self.metrics,
+            new_id=self.new_id,
+            leader=self.house.leader,
+        )
+        guard = bearer_guard(self.sessions)
+        routes: list[ControllerRouterHandler] = [
+            api_routes(self, guard),
+            health_routes(self),
+            *([metrics_route(self.exposition)] if self.settings.metrics_bind is None else []),
+            login_routes(self.sessions),
+            Router(
+                "/",
+                route_handlers=[preview_routes(self.preview_store, monotonic=self.clock.monotonic)],
+                guards=[page_guard(self.sessions)],
+                include_in_schema=False,
+            ),
+        ]
+        return Front(ingest, litestar_app(routes, version("callfold")), self.new_id)
+
+
+@asynccontextmanager
+async def open_service(settings: Settings) -> AsyncIterator[Service]:
+    """A service whose parts are built but not yet running."""
+    async with AsyncExitStack() as stack:
+        tracing = await stack.enter_async_context(set_up_tracing(settings.otel))
+        database, pool = await stack.enter_async_context(open_store(settings))
+        service = Service(settings, database, pool, tracing)
+        client = await stack.enter_async_context(http_client())
+        inside = await stack.enter_async_context(service.preview.client())
+        service.open_bots(client, inside)
+        yield service

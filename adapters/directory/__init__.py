@@ -1,0 +1,1 @@
+"""The directory as a file that people write (CONTRACT 5)."""

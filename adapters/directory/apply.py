@@ -1,0 +1,133 @@
+"""``callfold apply``: makes the directory of each enterprise what the file says, by facts of what changes."""
+
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+import msgspec
+
+from actors.ports import Clock, FactLog
+from adapters.directory.bots import BotSource
+from adapters.directory.file import EnterpriseFile
+from calls.directory import Directory, DirectoryChange, changes
+from calls.exchange import read_change
+from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, Fact, NewFact
+
+NEWEST = (1 << 63) - 1
+
+
+class ApplyRefused(Exception):
+    """The file cannot be applied to this database; nothing was changed."""
+
+
+class SecretEntry(msgspec.Struct, frozen=True):
+    """Row of the table ``secrets``: what is no fact of an enterprise."""
+
+    enterprise: str
+    token: str
+    bot: BotSource
+
+    def __repr__(self) -> str:
+        return f"SecretEntry({self.enterprise!r}, '***', {self.bot!r})"
+
+
+async def read_secrets(pool: asyncpg.Pool) -> dict[str, SecretEntry]:
+    """Secrets of every enterprise by number."""
+    rows = await pool.fetch("SELECT enterprise, token, bot_kind, bot_value FROM secrets ORDER BY enterprise")
+    return {
+        row["enterprise"]: SecretEntry(
+            row["enterprise"], row["token"], BotSource(row["bot_kind"], row["bot_value"])
+        )
+        for row in rows
+    }
+
+
+def fold_directories(facts: Sequence[Fact]) -> dict[str, Directory]:
+    """The directories that these directory facts make, by enterprise."""
+    directories: dict[str, Directory] = {}
+    for fact in facts:
+        known = directories.get(fact.enterprise) or Directory.empty(fact.enterprise)
+        directories[fact.enterprise] = known.apply(read_change(fact))
+    return directories
+
+
+async def apply_files(
+    facts: FactLog, pool: asyncpg.Pool, clock: Clock, files: Sequence[EnterpriseFile]
+) -> list[str]:
+    """Append what changes and replace the secrets; a line for each change, none where there is nothing to do.
+
+    Raises ApplyRefused where a Token belongs to an enterprise that the file does not name.
+    """
+    known = fold_directories(await facts.read_directories(NEWEST))
+    secrets = await read_secrets(pool)
+    wanted = {
+        file.directory.profile.number: SecretEntry(file.directory.profile.number, file.token, file.bot)
+        for file in files
+    }
+    _refuse_taken_tokens(secrets, wanted)
+    said = await _replace_secrets(pool, secrets, wanted)
+    for file in files:
+        number = file.directory.profile.number
+        old = known.get(number)
+        for change in changes(old, file.directory):
+            await facts.append(
+                NewFact(
+                    enterprise=number,
+                    stream=DIRECTORY_STREAM,
+                    kind=DIRECTORY_CHANGED,
+                    source="service",
+                    occurred_at=clock.now(),
+                    body=msgspec.json.encode(change),
+                ),
+                within=30,
+            )
+            said.append(f"{number}: {_say(change, known=_knew(old, change))}")
+    return said
+
+
+def _knew(old: Directory | None, change: DirectoryChange) -> bool:
+    if old is None or change.section == "enterprise":
+        return old is not None
+    entries: Mapping[str, object] = getattr(old, f"{change.section}s")
+    return change.key in entries
+
+
+def _say(change: DirectoryChange, *, known: bool) -> str:
+    what = change.section.replace("_", "-")
+    if change.value is None:
+        return f"{what} {change.key} removed"
+    return f"{what} {change.key} {'changed' if known else 'added'}"
+
+
+def _refuse_taken_tokens(known: Mapping[str, SecretEntry], wanted: Mapping[str, SecretEntry]) -> None:
+    for entry in wanted.values():
+        for other in known.values():
+            if other.token == entry.token and other.enterprise not in wanted:
+                raise ApplyRefused(
+                    f"enterprise {entry.enterprise}: its token belongs to enterprise {other.enterprise},"
+                    " which the file does not name; every token is of one enterprise"
+                )
+
+
+async def _replace_secrets(
+    pool: asyncpg.Pool, known: Mapping[str, SecretEntry], wanted: Mapping[str, SecretEntry]
+) -> list[str]:
+    changed = [entry for number, entry in wanted.items() if known.get(number) != entry]
+    async with pool.acquire() as connection, connection.transaction():
+        for entry in changed:
+            await connection.execute(
+                "INSERT INTO secrets (enterprise, token, bot_kind, bot_value) VALUES ($1, $2, $3, $4)"
+                " ON CONFLICT (enterprise) DO UPDATE SET token = excluded.token, bot_kind = excluded.bot_kind,"
+                " bot_value = excluded.bot_value, changed_at = now()",
+                entry.enterprise,
+                entry.token,
+                entry.bot.kind,
+                entry.bot.value,
+            )
+    said = []
+    for entry in changed:
+        old = known.get(entry.enterprise)
+        if old is None or old.token != entry.token:
+            said.append(f"{entry.enterprise}: token {'changed' if old else 'set'}")
+        if old is None or old.bot != entry.bot:
+            said.append(f"{entry.enterprise}: bot {'changed' if old else 'set'} ({entry.bot.kind})")
+    return said

@@ -1,0 +1,1 @@
+"""HTTP: what hosts send, what people and scripts read, the pages."""

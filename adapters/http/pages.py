@@ -1,0 +1,68 @@
+"""Signing in, and where ``/`` leads."""
+
+from typing import Annotated, Any
+
+from litestar import Response, Router, get, post
+from litestar.connection import ASGIConnection
+from litestar.datastructures import Cookie
+from litestar.enums import RequestEncodingType
+from litestar.handlers import BaseRouteHandler
+from litestar.params import Body
+from litestar.response import Redirect
+
+from adapters.http.api import Guard
+from adapters.http.sessions import COOKIE, Sessions
+
+HOME = "/preview"
+
+LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callfold</title>
+<meta name="viewport" content="width=device-width">
+<style>body{{font:16px system-ui;max-width:26rem;margin:20vh auto;padding:0 1rem;color-scheme:light dark}}
+input,button{{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin:.3rem 0}}</style>
+<h1>callfold</h1><p>{said}</p>
+<form method="post" action="/login"><input name="key" type="password" autofocus
+placeholder="admin token" aria-label="admin token"><button>Sign in</button></form></html>"""
+SAID = "Sign in with the admin token (in DATA_DIR/admin-token), or with the link that the start printed."
+WRONG = "That was neither the admin token nor an unused link."
+
+
+class SignInFirst(Exception):
+    """Somebody without a session asked for a page."""
+
+
+def page_guard(sessions: Sessions) -> Guard:
+    """Lets through who has signed in; sends everybody else to ``/login``."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        if not sessions.allows(connection.headers.get("authorization", ""), connection.cookies):
+            raise SignInFirst
+
+    return guard
+
+
+def login_routes(sessions: Sessions) -> Router:
+    """``/login`` with a one-use key or the admin token, and ``/``."""
+
+    def signed_in() -> Response[None]:
+        cookie = Cookie(key=COOKIE, value=sessions.cookie, httponly=True, samesite="lax", path="/")
+        return Redirect(HOME, status_code=303, cookies=[cookie])
+
+    @get("/login", media_type="text/html")
+    async def login(key: str = "") -> Response[None] | Response[str]:
+        if key and sessions.redeem(key):
+            return signed_in()
+        return Response(LOGIN.format(said=WRONG if key else SAID), status_code=401 if key else 200)
+
+    @post("/login", media_type="text/html")
+    async def sign_in(
+        data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
+    ) -> Response[None] | Response[str]:
+        if sessions.redeem(data.get("key", "")):
+            return signed_in()
+        return Response(LOGIN.format(said=WRONG), status_code=401)
+
+    @get("/")
+    async def home() -> Redirect:
+        return Redirect(HOME)
+
+    return Router("/", route_handlers=[login, sign_in, home], include_in_schema=False)

@@ -1,0 +1,1 @@
+"""The event store in PostgreSQL: one writer with group commit, readers that never skip."""

@@ -1,0 +1,204 @@
+"""Reading facts: below the horizon in the readers' order, and by call for whoever wakes one."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+import asyncpg
+import asyncpg.pool
+import msgspec
+
+from calls.facts import DIRECTORY_STREAM, Fact, bridge_stream, delivery_stream, leg_stream
+from projections.ports import Checkpoint
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+"""A connection of one's own, or one lent by a pool."""
+
+COLUMNS = "position, enterprise, stream, version, kind, source, occurred_at, recorded_at, body, meta"
+
+# Position alone would skip rows of transactions that are slower than later ones. A transaction of the present
+# incarnation below xmin is decided; those of older incarnations all are.
+BELOW_HORIZON = f"""
+SELECT {COLUMNS}, incarnation, xid::text::bigint AS xid FROM facts
+WHERE (incarnation, xid, position) > ($1, $2::text::xid8, $3)
+  AND (incarnation < (SELECT max(incarnation) FROM incarnations)
+       OR (incarnation = (SELECT max(incarnation) FROM incarnations)
+           AND xid < pg_snapshot_xmin(pg_current_snapshot())))
+  AND ($5::integer IS NULL OR (incarnation, xid, position) <= ($5, $6::text::xid8, $7))
+ORDER BY incarnation, xid, position
+LIMIT $4
+"""
+
+# Only for whoever follows the one writer of this process: its transactions commit in the order of their positions.
+AFTER_POSITION = (
+    f"SELECT {COLUMNS} FROM facts WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3"
+)
+
+OF_STREAMS = f"""
+SELECT {COLUMNS} FROM facts
+WHERE (enterprise, stream) IN (SELECT * FROM unnest($1::text[], $2::text[])) AND position <= $3
+ORDER BY position
+"""
+
+LEGS_OF_CALLS = """
+SELECT other.enterprise, other.unique_id FROM {call_legs} mine
+JOIN {call_legs} other ON other.enterprise = mine.enterprise AND other.call_id = mine.call_id
+WHERE (mine.enterprise, mine.unique_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+"""
+
+# Calls that may still need something done: open ones, and recent ones whose last state no chat was shown.
+UNSETTLED = """
+SELECT enterprise, call_id FROM calls WHERE outcome = 'open'
+UNION
+SELECT calls.enterprise, calls.call_id FROM calls
+JOIN unnest($1::text[], $2::text[]) AS chat (enterprise, chat_id) ON chat.enterprise = calls.enterprise
+WHERE calls.outcome <> 'open' AND calls.last_position > $3
+  AND NOT EXISTS (
+      SELECT 1 FROM facts shown
+      WHERE shown.enterprise = calls.enterprise
+        AND shown.stream = 'delivery/' || chat.chat_id || '/' || calls.call_id
+        AND shown.kind <> 'delivery_intended'
+        AND shown.position > calls.last_position
+  )
+UNION
+SELECT enterprise, unique_id FROM call_legs WHERE lost
+"""
+
+RECENT = """
+SELECT coalesce(min(position), 0) FROM facts
+WHERE recorded_at > (SELECT recorded_at FROM facts ORDER BY position DESC LIMIT 1) - $1::interval
+"""
+
+
+UNFORGOTTEN_WINDOW = timedelta(minutes=5)
+"""How far back a fold is made again at start; more than exchange.FORGET_AFTER, what is too much is forgotten again."""
+
+
+class Read(msgspec.Struct, frozen=True):
+    """Facts in the readers' order, and the checkpoint behind the last of them."""
+
+    facts: list[Fact]
+    checkpoint: Checkpoint
+
+
+def fact(row: asyncpg.Record) -> Fact:
+    """A row of COLUMNS as a fact."""
+    return Fact(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9])
+
+
+async def read_below_horizon(
+    connection: Connection, after: Checkpoint, limit: int, upto: Checkpoint | None = None
+) -> Read:
+    """The next facts that nothing can come before any more, none of them behind ``upto``."""
+    last_wanted = (upto.incarnation, str(upto.xid), upto.position) if upto else (None, None, None)
+    rows = await connection.fetch(
+        BELOW_HORIZON, after.incarnation, str(after.xid), after.position, limit, *last_wanted
+    )
+    if not rows:
+        return Read([], after)
+    last = rows[-1]
+    return Read([fact(row) for row in rows], Checkpoint(last["incarnation"], last["xid"], last["position"]))
+
+
+async def read_after(connection: Connection, position: int, upto: int, limit: int) -> list[Fact]:
+    """Facts of the writer's own order, after one position and up to another."""
+    return [fact(row) for row in await connection.fetch(AFTER_POSITION, position, upto, limit)]
+
+
+async def read_streams(connection: Connection, streams: Iterable[tuple[str, str]], upto: int) -> list[Fact]:
+    """All facts of these (enterprise, stream), by position."""
+    wanted = list(streams)
+    rows = await connection.fetch(
+        OF_STREAMS, [enterprise for enterprise, _ in wanted], [stream for _, stream in wanted], upto
+    )
+    return [fact(row) for row in rows]
+
+
+async def read_calls(
+    connection: Connection,
+    legs: Sequence[tuple[str, str]],
+    chats: Sequence[tuple[str, int]],
+    upto: int,
+    *,
+    call_legs: str = "call_legs",
+) -> list[Fact]:
+    """All facts of the calls that these (enterprise, UniqueId) belong to, by position.
+
+    Legs, their bridges, and deliveries to ``chats`` (enterprise, chat_id). Which legs make a call is read off
+    ``call_legs``; a leg that is not there comes alone.
+    """
+    rows = await connection.fetch(
+        LEGS_OF_CALLS.format(call_legs=call_legs),
+        [enterprise for enterprise, _ in legs],
+        [unique_id for _, unique_id in legs],
+    )
+    members = {*legs, *((row[0], row[1]) for row in rows)}
+    streams = {(enterprise, leg_stream(unique_id)) for enterprise, unique_id in members}
+    chats_of: dict[str, list[int]] = {}
+    for enterprise, chat_id in chats:
+        chats_of.setdefault(enterprise, []).append(chat_id)
+    streams |= {
+        (enterprise, delivery_stream(unique_id, chat_id))
+        for enterprise, unique_id in members
+        for chat_id in chats_of.get(enterprise, ())
+    }
+    facts = await read_streams(connection, streams, upto)
+    bridges = {
+        (told.enterprise, bridge_stream(bridge))
+        for told in facts
+        if told.kind in {"bridge", "bridge_leave"} and (bridge := _bridge(told.body))
+    }
+    facts += await read_streams(connection, bridges, upto) if bridges else []
+    facts.sort(key=lambda told: told.position)
+    return facts
+
+
+class _Bridge(msgspec.Struct):
+    bridge: str | int | float | None = msgspec.field(default=None, name="BridgeUniqueid")
+
+
+_bridge_decoder = msgspec.json.Decoder(_Bridge)
+
+
+def _bridge(body: bytes) -> str:
+    told = _bridge_decoder.decode(body).bridge
+    return "" if told is None else str(told).strip()
+
+
+async def read_directories(connection: Connection, upto: int, enterprise: str | None = None) -> list[Fact]:
+    """The directory facts of one enterprise or of all, by position."""
+    rows = await connection.fetch(
+        f"SELECT {COLUMNS} FROM facts WHERE stream = $1 AND position <= $2"
+        " AND ($3::text IS NULL OR enterprise = $3) ORDER BY position",
+        DIRECTORY_STREAM,
+        upto,
+        enterprise,
+    )
+    return [fact(row) for row in rows]
+
+
+async def unsettled_calls(
+    connection: Connection, chats: Sequence[tuple[str, int]], window: timedelta
+) -> list[tuple[str, str]]:
+    """(enterprise, UniqueId) of calls that may still need something done, and of legs that make none yet.
+
+    ``window``: how far back before the newest fact a settled call is looked at whose last state a chat
+    may not have been shown.
+    """
+    since = await connection.fetchval(RECENT, window)
+    rows = await connection.fetch(
+        UNSETTLED, [enterprise for enterprise, _ in chats], [str(chat_id) for _, chat_id in chats], since
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+async def park(connection: Connection, place: str, told: Fact, reason: str) -> None:
+    """Keep a fact that could not be folded at this place; once more counts as another attempt."""
+    await connection.execute(
+        "INSERT INTO parked (place, position, enterprise, reason) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (place, position) DO UPDATE SET reason = excluded.reason,"
+        " attempts = parked.attempts + 1, parked_at = now()",
+        place,
+        told.position,
+        told.enterprise,
+        reason.replace("\0", ""),
+    )

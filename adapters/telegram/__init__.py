@@ -1,0 +1,1 @@
+"""Telegram: what a chat shows is brought to what it should show, within what the Bot API allows."""

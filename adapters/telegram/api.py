@@ -1,0 +1,169 @@
+"""The Bot API over HTTP: the few methods callfold needs, and every failure as one of ``errors``.
+
+The token is part of the address. It leaves this module in requests only: no exception, log line or repr
+has it.
+"""
+
+import asyncio
+import logging
+import re
+from hashlib import blake2b
+from typing import Any, Final, TypeVar
+
+import httpx
+import msgspec
+
+from adapters.secret import Secret
+from adapters.telegram.errors import (
+    Ambiguous,
+    Parameters,
+    TelegramError,
+    Unreachable,
+    error_of_answer,
+)
+from otel.redaction import redact_text
+
+# Connect and wait for a free connection 3 s, each read 10 s; all of it never more than TOTAL seconds.
+TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0, pool=3.0)
+TOTAL: Final = 15.0
+
+_T = TypeVar("_T")
+
+_TOKEN: Final = re.compile(r"[0-9A-Za-z:_-]+")
+_NO_PARAMETERS: Final = Parameters()
+
+
+class _Answer(msgspec.Struct):
+    ok: bool
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    error_code: int | None = None
+    description: str = ""
+    parameters: Parameters = _NO_PARAMETERS
+
+
+class SentMessage(msgspec.Struct, frozen=True):
+    """What callfold reads of a Message."""
+
+    message_id: int
+
+
+class BotUser(msgspec.Struct, frozen=True):
+    """What callfold reads of the User that getMe answers."""
+
+    id: int
+    username: str = ""
+
+
+class _Redaction(logging.Filter):
+    """httpx writes the address of each request at INFO."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = redact_text(record.getMessage())
+        record.args = ()
+        return True
+
+
+_REDACTION: Final = _Redaction()
+
+
+def http_client() -> httpx.AsyncClient:
+    """One client for all bots, with keep-alive; to be closed by whoever asked for it."""
+    return httpx.AsyncClient(
+        timeout=TIMEOUT,
+        limits=httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=30.0),
+        follow_redirects=False,
+    )
+
+
+class BotApi:
+    """One bot. ``base_url`` as TELEGRAM_API; the client is shared and stays open.
+
+    ``key`` is equal for equal bots and tells nothing of the token. Raises ValueError for a token that cannot
+    stand in an address. Every method raises TelegramError and nothing else.
+    """
+
+    def __init__(
+        self, token: Secret | str, base_url: str, client: httpx.AsyncClient, *, total: float = TOTAL
+    ) -> None:
+        self._token = token if isinstance(token, Secret) else Secret(token)
+        if not _TOKEN.fullmatch(self._token.reveal()):
+            raise ValueError("a bot token consists of digits, a colon, and letters, digits, _ or -")
+        self._base = base_url.rstrip("/")
+        self._client = client
+        self._total = total
+        self.key = blake2b(f"{self._base}/{self._token.reveal()}".encode(), digest_size=8).hexdigest()
+        logging.getLogger("httpx").addFilter(_REDACTION)
+
+    def __repr__(self) -> str:
+        return f"BotApi({self.key})"
+
+    async def send_message(self, chat_id: int, text: str, *, html: bool = True) -> SentMessage:
+        """Send a message without link preview (sendMessage); ``html`` or plain."""
+        return await self._call("sendMessage", {"chat_id": chat_id, **_content(text, html)}, SentMessage)
+
+    async def edit_message_text(self, chat_id: int, message_id: int, text: str, *, html: bool = True) -> None:
+        """Let a message show another text. Raises NotModified where it shows this one already."""
+        fields = {"chat_id": chat_id, "message_id": message_id, **_content(text, html)}
+        await self._call("editMessageText", fields, msgspec.Raw)
+
+    async def delete_message(self, chat_id: int, message_id: int) -> None:
+        """Take a message back. Raises MessageGone where it is gone already, MessageLocked where it stays."""
+        await self._call("deleteMessage", {"chat_id": chat_id, "message_id": message_id}, bool)
+
+    async def get_me(self) -> BotUser:
+        """Who the bot is (getMe): the cheapest check of its token."""
+        return await self._call("getMe", {}, BotUser)
+
+    async def _call(self, method: str, fields: dict[str, Any], result: type[_T]) -> _T:
+        answer = await self._request(method, fields)
+        if isinstance(answer, TelegramError):
+            # raised here, not where it was caught: httpx's exception knows the address and would hang on it
+            raise answer
+        return _result(method, answer, result)
+
+    async def _request(self, method: str, fields: dict[str, Any]) -> httpx.Response | TelegramError:
+        try:
+            async with asyncio.timeout(self._total):
+                return await self._client.post(
+                    f"{self._base}/bot{self._token.reveal()}/{method}",
+                    content=msgspec.json.encode(fields),
+                    headers={"Content-Type": "application/json"},
+                    timeout=TIMEOUT,
+                )
+        except (
+            httpx.ConnectError,
+            httpx.ConnectTimeout,
+            httpx.PoolTimeout,
+            httpx.UnsupportedProtocol,
+        ) as error:
+            return Unreachable(method, type(error).__name__)
+        except (httpx.HTTPError, TimeoutError) as error:
+            return Ambiguous(method, type(error).__name__)
+
+
+def _content(text: str, html: bool) -> dict[str, Any]:
+    # a lone surrogate (a host may send one) has no UTF-8, and Telegram would not take it
+    fields: dict[str, Any] = {
+        "text": text.encode("utf-8", "replace").decode(),
+        "link_preview_options": {"is_disabled": True},
+    }
+    if html:
+        fields["parse_mode"] = "HTML"
+    return fields
+
+
+def _result(method: str, response: httpx.Response, result: type[_T]) -> _T:
+    try:
+        answer = msgspec.json.decode(response.content, type=_Answer)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        if response.is_success:
+            raise Ambiguous(method, "an answer that is none of the Bot API") from None
+        reason = response.reason_phrase
+        raise error_of_answer(method, response.status_code, reason, _NO_PARAMETERS) from None
+    if not answer.ok:
+        status = answer.error_code or response.status_code
+        raise error_of_answer(method, status, redact_text(answer.description), answer.parameters)
+    try:
+        return msgspec.json.decode(answer.result, type=result)
+    except msgspec.DecodeError:
+        raise Ambiguous(method, "an answer of another shape") from None

@@ -1,0 +1,117 @@
+"""How fast Telegram may be asked: per bot, per group and per chat (Bot API FAQ, "My bot is hitting limits").
+
+AsyncLimiter is a leaky bucket: within any window of W seconds it lets through its size plus what drains in W.
+So size and drain together, not each, are kept within the limit. A request counts when it goes out: it takes
+from all its buckets at that one moment, however long it waited for one of them.
+"""
+
+import asyncio
+from typing import Final
+
+import msgspec
+from aiolimiter import AsyncLimiter
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """At most ``burst`` at once, then ``per_second``: burst + W x per_second within any W seconds."""
+
+    burst: float
+    per_second: float
+
+    def limiter(self) -> AsyncLimiter:
+        """A bucket of this size and drain."""
+        return AsyncLimiter(self.burst, self.burst / self.per_second)
+
+
+# 30 within any second; 20 within any 60 seconds; 1 a second after three at once (begun, ringing, talking of a
+# call that was picked up at once), which Telegram tolerates.
+BOT: Final = Rate(5, 25.0)
+GROUP: Final = Rate(4, 16 / 60)
+CHAT: Final = Rate(3, 1.0)
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """The limits of one bot, of each of its groups (negative chat ids; beside the chat's), of each chat."""
+
+    bot: Rate = BOT
+    group: Rate = GROUP
+    chat: Rate = CHAT
+
+
+class _Bucket:
+    """A bucket of one chat, which one request at a time asks for."""
+
+    __slots__ = ("_limiter", "_spacing", "_taken_at")
+
+    def __init__(self, rate: Rate) -> None:
+        self._limiter = rate.limiter()
+        self._spacing = 1 / rate.per_second
+        self._taken_at = 0.0
+
+    async def room(self) -> None:
+        """Wait until one more fits, without taking it: one spacing after the last one it does."""
+        while not self._limiter.has_capacity():
+            loop = asyncio.get_running_loop()
+            # the smallest step keeps rounding from turning this into a busy loop
+            await asyncio.sleep(max(self._taken_at + self._spacing - loop.time(), 0.001))
+
+    async def take(self) -> None:
+        """Take one where ``room`` has just been found: does not wait."""
+        self._taken_at = asyncio.get_running_loop().time()
+        await self._limiter.acquire()
+
+
+class _ChatBudget:
+    __slots__ = ("buckets", "free_at", "turn")
+
+    def __init__(self, rates: Rates, chat_id: int) -> None:
+        of_group = (rates.group,) if chat_id < 0 else ()
+        self.buckets = tuple(_Bucket(rate) for rate in (rates.chat, *of_group))
+        self.free_at = 0.0
+        self.turn = asyncio.Lock()
+
+
+class Budget:
+    """The requests one bot may make. Sends, edits and deletions share it.
+
+    Chats wait for each other only where the bot's own limit is reached, and then in the order they came. A
+    chat's budget is kept as long as the bot's: a few hundred bytes a subscriber.
+    """
+
+    def __init__(self, rates: Rates | None = None) -> None:
+        self._rates = rates or Rates()
+        self._bot = self._rates.bot.limiter()
+        self._chats: dict[int, _ChatBudget] = {}
+
+    async def turn(self, chat_id: int) -> None:
+        """Wait until a request to this chat may go out; it counts from now on."""
+        chat = self._chat(chat_id)
+        async with chat.turn:
+            while True:
+                await self._pause_over(chat)
+                for bucket in chat.buckets:
+                    await bucket.room()
+                await self._bot.acquire()
+                if not self._paused(chat):
+                    break
+            for bucket in chat.buckets:
+                await bucket.take()
+
+    def hold(self, chat_id: int, seconds: float) -> None:
+        """Nothing to this chat for so long (``retry_after``, or a pause between tries); others go on."""
+        chat = self._chat(chat_id)
+        chat.free_at = max(chat.free_at, asyncio.get_running_loop().time() + seconds)
+
+    def _chat(self, chat_id: int) -> _ChatBudget:
+        chat = self._chats.get(chat_id)
+        if chat is None:
+            chat = self._chats[chat_id] = _ChatBudget(self._rates, chat_id)
+        return chat
+
+    def _paused(self, chat: _ChatBudget) -> float:
+        return max(0.0, chat.free_at - asyncio.get_running_loop().time())
+
+    async def _pause_over(self, chat: _ChatBudget) -> None:
+        # the loop is for a pause that grows while it is waited for
+        while wait := self._paused(chat):  # noqa: ASYNC110
+            await asyncio.sleep(wait)

@@ -1,0 +1,327 @@
+"""The outbox: brings what each chat shows to what it should show (DESIGN: effects are a difference).
+
+One task a chat that has something waiting, so no chat waits for another; within a chat one request at a time,
+so the result of one is known before the next is decided. While a request waits for its turn, newer states
+replace the older ones: at most one is pending for each call and chat.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from adapters.telegram.api import BotApi
+from adapters.telegram.courier import Courier, Job, Log, Observe, Verdict
+from adapters.telegram.limits import Budget, Rates
+from adapters.telegram.posts import Action, Withdraw, next_action
+from adapters.telegram.queues import Card, ChatQueue, Key, Render, Results
+from calls.call import Call
+from calls.deliveries import Post
+from calls.directory import Directory
+from otel.tracing import SpanRef, Tracing
+
+_logger: Final = logging.getLogger(__name__)
+
+
+class _Step(msgspec.Struct, frozen=True):
+    """The one thing to do next in a chat."""
+
+    job: Job
+    card: Card
+    action: Action
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """Seconds before another try of the same chat: ``first``, then doubled up to ``most``, with jitter."""
+
+    first: float = 0.5
+    most: float = 30.0
+
+    def after(self, failures: int, chance: float) -> float:
+        """Pause after the nth failure in a row; ``chance`` from [0, 1) spreads it over half to whole."""
+        return min(self.most, self.first * 2.0 ** min(failures - 1, 16)) * (0.5 + chance / 2)
+
+
+class Outbox(AbstractAsyncContextManager["Outbox", None]):
+    """Shows calls in the chats of their enterprise's subscribers (``actors.ports.Cards``).
+
+    It begins paused: only the instance that leads may ``resume`` it. Leaving the ``async with`` lets requests
+    in flight finish and be recorded, for ``drain`` seconds at the most; the log has to outlive it.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        render: Render,
+        *,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+        chance: Callable[[], float],
+        monotonic: Callable[[], float],
+        bots: Mapping[str, BotApi] | None = None,
+        rates: Rates | None = None,
+        backoff: Backoff | None = None,
+        drain: float = 20.0,
+        observe: Observe = lambda _method, _outcome, _seconds: None,
+        tracing: Tracing | None = None,
+    ) -> None:
+        self._courier = Courier(
+            log, now=now, new_id=new_id, monotonic=monotonic, observe=observe, tracing=tracing or Tracing()
+        )
+        self._render = render
+        self._chance = chance
+        self._bots = dict(bots or {})
+        self._rates = rates or Rates()
+        self._backoff = backoff or Backoff()
+        self._drain = drain
+        self._budgets: dict[str, Budget] = {}
+        self._off: set[str] = set()
+        self._cards: dict[Key, Card] = {}
+        self._queues: dict[tuple[str, int], ChatQueue] = {}
+        self._in_flight: Counter[Key] = Counter()
+        self._results = Results()
+        self._paused = True
+        self._closing = False
+        self._group: asyncio.TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._group = await asyncio.TaskGroup().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        group, self._group, self._closing = self._group, None, True
+        try:
+            await self._drained()
+        finally:
+            if group is not None:
+                await group.__aexit__(kind, error, traceback)
+
+    def show(
+        self,
+        call: Call,
+        directory: Directory,
+        posts: Mapping[int, tuple[Post, ...]],
+        context: SpanRef | None = None,
+    ) -> None:
+        """Let every subscriber's chat show this state of the call; returns at once.
+
+        ``posts``: by chat the conversation's known messages. Where two conversations proved to be one, the
+        message sent first lives on and the others are taken back. ``context``: span of the change.
+        """
+        key = (call.enterprise, call.call_id)
+        card = self._cards.get(key)
+        if card is None:
+            card = self._cards[key] = Card(key, call, directory, self._render)
+        chats = card.chats
+        new = card.renew(call, directory, posts, context)
+        for chat_id in card.chats:
+            if new or chat_id in card.open:
+                card.open.add(chat_id)
+                queue = self._queue(call.enterprise, chat_id)
+                queue.put(card)
+                self._wake(queue)
+        if chats is not card.chats:
+            for chat_id in card.open.difference(card.chats):
+                self._leave(card, chat_id)
+
+    def drop(self, enterprise: str, call_id: str) -> None:
+        """Forget what is pending for a call; what is in flight is still recorded."""
+        card = self._cards.pop((enterprise, call_id), None)
+        if card is not None:
+            for chat_id in tuple(card.open):
+                self._leave(card, chat_id)
+
+    def idle(self, enterprise: str, call_id: str) -> bool:
+        """True when every chat shows the newest state of the call, or was given up."""
+        key = (enterprise, call_id)
+        if key in self._in_flight:
+            return False
+        card = self._cards.get(key)
+        return card is None or not card.open or enterprise not in self._bots
+
+    def pause(self) -> None:
+        """Send nothing new; what is pending is kept."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Send what is pending and what will be shown."""
+        self._paused = False
+        self._wake_all()
+
+    def set_bot(self, enterprise: str, bot: BotApi | None) -> None:
+        """From now on this bot speaks for the enterprise (None: nobody); one that was off is tried anew."""
+        if bot is None:
+            self._bots.pop(enterprise, None)
+        else:
+            self._bots[enterprise] = bot
+            self._off.discard(bot.key)
+        spoken = {known.key for known in self._bots.values()}
+        self._budgets = {key: budget for key, budget in self._budgets.items() if key in spoken}
+        self._off &= spoken
+        self._wake_all()
+
+    @property
+    def pending(self) -> int:
+        """How many states wait to be shown, over all chats."""
+        return sum(len(queue) for queue in self._queues.values())
+
+    def bot_off(self, enterprise: str) -> bool:
+        """True where Telegram has refused the enterprise's token."""
+        bot = self._bots.get(enterprise)
+        return bot is not None and bot.key in self._off
+
+    def _queue(self, enterprise: str, chat_id: int) -> ChatQueue:
+        queue = self._queues.get((enterprise, chat_id))
+        if queue is None:
+            queue = self._queues[enterprise, chat_id] = ChatQueue(enterprise, chat_id)
+        return queue
+
+    def _leave(self, card: Card, chat_id: int) -> None:
+        card.open.discard(chat_id)
+        if queue := self._queues.get((card.key[0], chat_id)):
+            queue.remove(card.key)
+
+    def _bot(self, queue: ChatQueue) -> BotApi | None:
+        """The bot that may speak in this chat right now."""
+        bot = self._bots.get(queue.enterprise)
+        if bot is None or self._paused or self._closing or bot.key in self._off:
+            return None
+        return bot
+
+    def _budget(self, bot: BotApi) -> Budget:
+        budget = self._budgets.get(bot.key)
+        if budget is None:
+            budget = self._budgets[bot.key] = Budget(self._rates)
+        return budget
+
+    def _wake_all(self) -> None:
+        for queue in self._queues.values():
+            self._wake(queue)
+
+    def _wake(self, queue: ChatQueue) -> None:
+        if queue.task is None and len(queue) and self._group is not None and self._bot(queue) is not None:
+            queue.task = self._group.create_task(self._serve(queue), name=f"chat {queue.chat_id}")
+
+    async def _serve(self, queue: ChatQueue) -> None:
+        """Show what waits for one chat, until nothing does or nobody may speak."""
+        try:
+            while len(queue) and (bot := self._bot(queue)) is not None:
+                try:
+                    await self._show_next(queue, bot)
+                except Exception:
+                    # no accident with one card may silence the chat, or the others
+                    _logger.exception("an accident in chat %d", queue.chat_id)
+                    self._hold(queue, bot, None)
+                    await self._budget(bot).turn(queue.chat_id)
+        finally:
+            queue.task = None
+            if not len(queue):
+                self._queues.pop((queue.enterprise, queue.chat_id), None)
+
+    async def _show_next(self, queue: ChatQueue, bot: BotApi) -> None:
+        if await self._next(queue) is None:
+            return
+        await self._budget(bot).turn(queue.chat_id)
+        # the turn may have taken long: whoever leads and whatever is newest counts now
+        if bot is self._bot(queue) and (step := await self._next(queue)) is not None:
+            await self._perform(queue, bot, step)
+
+    async def _next(self, queue: ChatQueue) -> _Step | None:
+        """The most urgent thing to do; cards that have nothing to do any more leave the queue."""
+        while (card := queue.first()) is not None:
+            if (step := self._plan(card, queue.chat_id)) is not None:
+                return step
+            queue.remove(card.key)
+            card.open.discard(queue.chat_id)
+            # after a restart thousands have nothing to do: let others run in between
+            await asyncio.sleep(0)
+        return None
+
+    def _plan(self, card: Card, chat_id: int) -> _Step | None:
+        content = card.content()
+        if content is None:
+            return None
+        text, shown = content
+        if card.given_up.get(chat_id) == shown:
+            return None
+        action = next_action(card.call, chat_id, self._results.known(card, chat_id), shown)
+        if action is None:
+            return None
+        job = Job(
+            enterprise=card.key[0],
+            call_id=card.key[1],
+            chat_id=chat_id,
+            phase=card.call.phase,
+            language=card.directory.profile.language,
+            text=text,
+            hash=shown,
+            html=card.plain != shown,
+            locked=card.locked,
+            context=card.context,
+        )
+        return _Step(job, card, action)
+
+    async def _perform(self, queue: ChatQueue, bot: BotApi, step: _Step) -> None:
+        job, card = step.job, step.card
+        revision = card.revision
+        self._in_flight[card.key] += 1
+        queue.busy = True
+        try:
+            verdict = await self._courier.perform(bot, job, step.action)
+        finally:
+            queue.busy = False
+            self._in_flight[card.key] -= 1
+            if not self._in_flight[card.key]:
+                del self._in_flight[card.key]
+        if verdict.post is not None:
+            self._results.learn(job.enterprise, verdict.post)
+        if verdict.what == "off":
+            self._off.add(bot.key)
+            _logger.error("Telegram refuses the bot token of enterprise %s: nothing is sent", job.enterprise)
+        elif verdict.what == "stale":
+            if card.revision == revision and self._cards.get(card.key) is card:
+                # somebody knows more than we do, and will tell: until then the card is open, but not queued
+                queue.remove(card.key)
+        elif verdict.what == "again":
+            self._hold(queue, bot, verdict.wait)
+        else:
+            queue.failures = 0
+            _remember(step, verdict)
+
+    def _hold(self, queue: ChatQueue, bot: BotApi, wait: float | None) -> None:
+        queue.failures += 1
+        pause = self._backoff.after(queue.failures, self._chance()) if wait is None else wait
+        self._budget(bot).hold(queue.chat_id, pause)
+
+    async def _drained(self) -> None:
+        tasks = {queue.task for queue in self._queues.values() if queue.task is not None}
+        in_flight = {queue.task for queue in self._queues.values() if queue.task is not None and queue.busy}
+        for task in tasks - in_flight:
+            task.cancel()
+        if in_flight:
+            _, late = await asyncio.wait(in_flight, timeout=self._drain)
+            for task in late:
+                _logger.error("%s: a request was not finished in time", task.get_name())
+                task.cancel()
+
+
+def _remember(step: _Step, verdict: Verdict) -> None:
+    """What the card has to know beside the facts, for the time it is open."""
+    card, job = step.card, step.job
+    if verdict.what == "plain":
+        card.plain = job.hash
+    elif verdict.what == "given_up":
+        card.given_up[job.chat_id] = job.hash
+    elif verdict.what == "locked" and isinstance(step.action, Withdraw):
+        card.locked |= {step.action.message_id}

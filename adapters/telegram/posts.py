@@ -1,0 +1,122 @@
+"""What a chat shows against what it should show: the one thing to do next. Pure."""
+
+import html
+import re
+from collections.abc import Iterable
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from calls.call import Call
+from calls.deliveries import Post
+from calls.directory import Language
+
+# A second sendMessage makes a second message: two tries of which nobody knows what became are enough.
+MOST_INTENTS: Final = 2
+MOST_CHARACTERS: Final = 4096  # Bot API, sendMessage
+
+POINTER: Final = MappingProxyType[Language, str](
+    {"ru": "↪️ Часть другого звонка, см. его сообщение", "en": "↪️ Part of another call, see its message"}
+)
+
+_TAG: Final = re.compile(r"<[^<>]*>")
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send a first (or another) message. Its facts go to the stream of ``post``."""
+
+    post: Post
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """Let the message show the text."""
+
+    post: Post
+    message_id: int
+
+
+class Withdraw(msgspec.Struct, frozen=True):
+    """Take a message back, because another shows the call."""
+
+    post: Post
+    message_id: int
+
+
+class GiveUp(msgspec.Struct, frozen=True):
+    """Send no more: it may be there already, twice."""
+
+    post: Post
+
+
+Action = Send | Edit | Withdraw | GiveUp
+
+
+def fingerprint(text: str) -> str:
+    """Hash by which a delivery remembers a text: 8 bytes of blake2b, hex."""
+    return blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def plain(text: str) -> str:
+    """A card without its HTML, short enough for one message: for when Telegram takes it in no other way."""
+    return html.unescape(_TAG.sub("", text))[:MOST_CHARACTERS]
+
+
+def urgency(call: Call) -> int:
+    """Place in a chat's queue, 0 first: a call nobody took, an ended one, talking, ringing, begun."""
+    match call.phase:
+        case "ended" if call.outcome != "answered":
+            return 0
+        case "ended":
+            return 1
+        case "talking":
+            return 2
+        case "ringing":
+            return 3
+        case "begun":
+            return 4
+
+
+URGENCIES: Final = 5
+
+
+def newest(posts: Iterable[Post]) -> dict[str, Post]:
+    """By stream, the post that has seen most of it; of equals the last named."""
+    found: dict[str, Post] = {}
+    for post in posts:
+        if (known := found.get(post.call_id)) is None or post.version >= known.version:
+            found[post.call_id] = post
+    return found
+
+
+def next_action(call: Call, chat_id: int, posts: dict[str, Post], shown: str) -> Action | None:
+    """What brings one chat nearer to showing the call as the text whose hash is ``shown``; None: it does.
+
+    ``posts``: the conversation's messages in this chat by stream. The one sent first lives on. What is new
+    comes before what is to be tidied up.
+    """
+    live = sorted(
+        (post for post in posts.values() if post.live),
+        key=lambda post: (post.position or 0, post.message_id or 0),
+    )
+    if live:
+        return _keep_first(live, shown)
+    if call.held or any(post.refused for post in posts.values()):
+        return None
+    post = posts.get(call.call_id) or Post(call_id=call.call_id, chat_id=chat_id)
+    if sum(other.intents for other in posts.values()) >= MOST_INTENTS:
+        return GiveUp(post)
+    return Send(post)
+
+
+def _keep_first(live: list[Post], shown: str) -> Action | None:
+    first = live[0]
+    if first.refused:
+        return None
+    if first.hash != shown and first.message_id is not None:
+        return Edit(first, first.message_id)
+    for post in live[1:]:
+        if post.message_id is not None and not post.refused:
+            return Withdraw(post, post.message_id)
+    return None

@@ -1,0 +1,170 @@
+"""What waits to be shown: cards, one a call, and queues, one a chat, that name the most urgent card."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from adapters.telegram.posts import URGENCIES, fingerprint, newest, urgency
+from calls.call import Call
+from calls.deliveries import Post
+from calls.directory import Directory
+from otel.tracing import SpanRef
+
+_logger: Final = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+"""Enterprise and call id."""
+Render = Callable[[Call, Directory], str]
+
+
+class Card:
+    """One call as it should be shown: always the newest state, rendered when it is first needed.
+
+    ``open``: chats that do not show it yet, as far as known. ``revision`` grows with every state.
+    """
+
+    __slots__ = (
+        "_hash",
+        "_render",
+        "_text",
+        "call",
+        "chats",
+        "context",
+        "directory",
+        "given_up",
+        "key",
+        "locked",
+        "open",
+        "plain",
+        "posts",
+        "revision",
+        "urgency",
+    )
+
+    def __init__(self, key: Key, call: Call, directory: Directory, render: Render) -> None:
+        self.key = key
+        self.call = call
+        self.directory = directory
+        self.posts: Mapping[int, tuple[Post, ...]] = {}
+        self.context: SpanRef | None = None
+        self.revision = 0
+        self.urgency = urgency(call)
+        self.chats = _chats(directory)
+        self.open: set[int] = set()
+        self.given_up: dict[int, str] = {}
+        self.locked: frozenset[int] = frozenset()
+        self.plain: str | None = None
+        self._render = render
+        self._text: str | None = None
+        self._hash: str | None = None
+
+    def renew(
+        self,
+        call: Call,
+        directory: Directory,
+        posts: Mapping[int, tuple[Post, ...]],
+        context: SpanRef | None,
+    ) -> bool:
+        """Take over a newer state; False where it says nothing new."""
+        self.revision += 1
+        self.posts = posts
+        self.context = context
+        if self.revision > 1 and directory is self.directory and call == self.call:
+            return False
+        if directory is not self.directory:
+            self.directory = directory
+            self.chats = _chats(directory)
+        self.call = call
+        self.urgency = urgency(call)
+        self._text = self._hash = None
+        return True
+
+    def content(self) -> tuple[str, str] | None:
+        """Text and its hash; None where it could not be rendered, which has been said in the log."""
+        if self._text is None or self._hash is None:
+            try:
+                self._text = self._render(self.call, self.directory)
+            except Exception:
+                _logger.exception("the card of call %s/%s cannot be rendered", *self.key)
+                return None
+            self._hash = fingerprint(self._text)
+        return self._text, self._hash
+
+
+def _chats(directory: Directory) -> tuple[int, ...]:
+    return tuple(subscriber.chat_id for subscriber in directory.subscribers.values())
+
+
+class ChatQueue:
+    """The cards that one chat of one enterprise may still have to be shown, the most urgent first."""
+
+    __slots__ = ("_cards", "_places", "busy", "chat_id", "enterprise", "failures", "task")
+
+    def __init__(self, enterprise: str, chat_id: int) -> None:
+        self.enterprise = enterprise
+        self.chat_id = chat_id
+        self.task: asyncio.Task[None] | None = None
+        self.busy = False
+        self.failures = 0
+        self._cards: tuple[dict[Key, Card], ...] = tuple({} for _ in range(URGENCIES))
+        self._places: dict[Key, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def put(self, card: Card) -> None:
+        """Let the card wait at the place of its urgency, behind those of the same."""
+        place = self._places.get(card.key)
+        if place != card.urgency:
+            if place is not None:
+                del self._cards[place][card.key]
+            self._places[card.key] = card.urgency
+            self._cards[card.urgency][card.key] = card
+
+    def remove(self, key: Key) -> None:
+        """The card waits no longer; it may not have waited at all."""
+        place = self._places.pop(key, None)
+        if place is not None:
+            del self._cards[place][key]
+
+    def first(self) -> Card | None:
+        """The most urgent card."""
+        for cards in self._cards:
+            if cards:
+                return next(iter(cards.values()))
+        return None
+
+
+class Results:
+    """The newest results of our own, until they have come back by way of the store.
+
+    What a leader knows of the posts may be some milliseconds old. Bounded: by the time one is forgotten, it
+    has long come back; should it not, the version stated with an intent prevents a second message.
+    """
+
+    __slots__ = ("_limit", "_posts")
+
+    def __init__(self, limit: int = 8192) -> None:
+        self._limit = limit
+        self._posts: OrderedDict[tuple[str, str, int], Post] = OrderedDict()
+
+    def learn(self, enterprise: str, post: Post) -> None:
+        """Remember what a stream says now."""
+        key = (enterprise, post.call_id, post.chat_id)
+        self._posts[key] = post
+        self._posts.move_to_end(key)
+        if len(self._posts) > self._limit:
+            self._posts.popitem(last=False)
+
+    def known(self, card: Card, chat_id: int) -> dict[str, Post]:
+        """The conversation's posts in a chat by stream: what the leader knows and what we do, the newer."""
+        return newest((*card.posts.get(chat_id, ()), *self._own(card, chat_id)))
+
+    def _own(self, card: Card, chat_id: int) -> Iterable[Post]:
+        enterprise, call_id = card.key
+        # a leg that led a call of its own until a moment ago may have a message the leader has not heard of
+        for leg in dict.fromkeys((call_id, *card.call.legs)):
+            if post := self._posts.get((enterprise, leg, chat_id)):
+                yield post

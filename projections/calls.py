@@ -1,0 +1,80 @@
+"""The projection of calls: all enterprises' exchanges folded, rows given out in batches (CONTRACT 6)."""
+
+from collections.abc import Iterable
+
+from calls.call import Call
+from calls.directory import Customer, Directory, DirectoryChange
+from calls.exchange import Exchange, read_change
+from calls.facts import DIRECTORY_CHANGED, Fact
+from projections.ports import Rows
+
+FOLD_VERSION = 1
+"""Counts up when the same facts make other rows, so that live tables of an older fold are rebuilt."""
+
+
+class CallsFold:
+    """State of the fold over all enterprises; pure but for what ``wake`` is given."""
+
+    def __init__(self) -> None:
+        self._exchanges: dict[str, Exchange] = {}
+        self._touched: set[str] = set()
+        self._names: dict[tuple[str, str], str | None] = {}
+
+    def exchange(self, enterprise: str) -> Exchange:
+        """The fold of one enterprise."""
+        found = self._exchanges.get(enterprise)
+        if found is None:
+            found = self._exchanges[enterprise] = Exchange(Directory.empty(enterprise))
+        return found
+
+    def misses(self, fact: Fact) -> bool:
+        """True where the fact's call was forgotten and must be woken before ``apply``."""
+        return self.exchange(fact.enterprise).misses(fact)
+
+    def wake(self, enterprise: str, facts: Iterable[Fact]) -> None:
+        """Fold a forgotten call's facts again; nothing of it counts as changed."""
+        self.exchange(enterprise).wake(facts)
+
+    def remember(self, facts: Iterable[Fact]) -> None:
+        """Take directory facts that were projected before."""
+        for fact in facts:
+            exchange = self.exchange(fact.enterprise)
+            exchange.board.directory = exchange.directory.apply(read_change(fact))
+
+    def apply(self, fact: Fact) -> None:
+        """Fold one fact in the readers' order."""
+        self.exchange(fact.enterprise).apply(fact)
+        self._touched.add(fact.enterprise)
+        if fact.kind == DIRECTORY_CHANGED:
+            self._rename(fact.enterprise, read_change(fact))
+
+    def _rename(self, enterprise: str, change: DirectoryChange) -> None:
+        if change.section == "customer":
+            self._names[enterprise, change.key] = customer_name(
+                self.exchange(enterprise).directory.customer(change.key)
+            )
+
+    def take(self) -> Rows:
+        """What changed since the last time."""
+        calls: list[Call] = []
+        gone: list[tuple[str, str]] = []
+        legs: list[tuple[str, str, str, bool]] = []
+        for enterprise in sorted(self._touched):
+            changes = self.exchange(enterprise).take()
+            calls += changes.calls.values()
+            gone += [(enterprise, call_id) for call_id in sorted(changes.gone)]
+            legs += [(enterprise, leg, place.call_id, place.lost) for leg, place in changes.legs.items()]
+        names, self._names = self._names, {}
+        self._touched.clear()
+        return Rows(calls=calls, gone=gone, legs=legs, names=names)
+
+    def name(self, enterprise: str, phone: str) -> str | None:
+        """What the directory calls a customer, as of the last fact."""
+        return customer_name(self.exchange(enterprise).directory.customer(phone))
+
+
+def customer_name(customer: Customer | None) -> str | None:
+    """The name a customer is shown by: company before person (telegram.md 3)."""
+    if customer is None:
+        return None
+    return customer.company or customer.name or None

@@ -1,0 +1,89 @@
+"""What the projections need of the world: facts below the horizon, and tables to write rows into."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from calls.call import Call
+from calls.facts import Fact
+
+
+class Checkpoint(msgspec.Struct, frozen=True, order=True):
+    """A place in the readers' order: behind the fact with these numbers. The default is before all facts."""
+
+    incarnation: int = 0
+    xid: int = 0
+    position: int = 0
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stretch of facts changed: rows as they are now, keys that are no more, legs and their calls."""
+
+    calls: Sequence[Call] = ()
+    gone: Sequence[tuple[str, str]] = ()
+    legs: Sequence[tuple[str, str, str, bool]] = ()
+    """(enterprise, unique_id, call_id, lost): calls.exchange.Belonging"""
+    names: dict[tuple[str, str], str | None] = {}
+    """(enterprise, phone) of customers that the directory names anew"""
+
+
+NameOf = Callable[[str, str], str | None]
+"""(enterprise, phone) to the name that the directory gives a customer."""
+
+
+class FactReader(Protocol):
+    """The event store, as far as projections need it. Its trouble shows as ReaderTrouble."""
+
+    async def next(
+        self, after: Checkpoint, limit: int, upto: Checkpoint | None = None
+    ) -> tuple[list[Fact], Checkpoint]:
+        """The next facts below the horizon (and not behind ``upto``), and the checkpoint behind them."""
+        ...
+
+    async def calls_of(self, legs: Sequence[tuple[str, str]], upto: int) -> list[Fact]:
+        """All facts of the calls that these (enterprise, UniqueId) belong to, up to a position.
+
+        Which legs make a call is read off the tables that this reader's projection writes.
+        """
+        ...
+
+    async def directories(self, upto: int) -> list[Fact]:
+        """All directory facts up to a position."""
+        ...
+
+    async def unforgotten(self) -> list[tuple[str, str]]:
+        """(enterprise, UniqueId) of open and of newly settled calls, and of legs that make no call yet."""
+        ...
+
+    async def park(self, place: str, fact: Fact, reason: str) -> None:
+        """Keep a fact that could not be folded, for ``callfold parked``."""
+        ...
+
+
+class Tables(Protocol):
+    """The tables that one projection writes."""
+
+    async def checkpoint(self) -> Checkpoint:
+        """How far the rows have come."""
+        ...
+
+    async def write(self, rows: Rows, old: Checkpoint, new: Checkpoint, name_of: NameOf) -> None:
+        """Write rows and checkpoint in one transaction; raises Fenced where ``old`` is not the checkpoint."""
+        ...
+
+
+class ProjectionError(Exception):
+    """A projection cannot go on."""
+
+
+class ReaderTrouble(ProjectionError):
+    """The store does not answer; it may later."""
+
+
+class Fenced(ProjectionError):
+    """Somebody else has moved the checkpoint: there is a second runner."""
+
+    def __init__(self, expected: Checkpoint) -> None:
+        super().__init__(f"the checkpoint is not at position {expected.position} any more")
+        self.expected = expected

@@ -1,0 +1,621 @@
+"""The outbox against a Bot API over real HTTP: what chats end up showing, whatever Telegram and store do."""
+
+import asyncio
+import itertools
+import time
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from actors.ports import Appended, StoreUnavailable, VersionConflict
+from adapters.telegram.api import BotApi, http_client
+from adapters.telegram.limits import Rate, Rates
+from adapters.telegram.outbox import Backoff, Outbox
+from calls.call import Call
+from calls.deliveries import fold_delivery
+from calls.directory import Directory, Profile, Subscriber
+from calls.facts import Fact, delivery_stream
+from otel.tracing import Span, SpanRef, Tracing
+from tests.botapi import (
+    BAD_GATEWAY,
+    BLOCKED,
+    CANT_BE_DELETED,
+    CANT_PARSE,
+    EDIT_NOT_FOUND,
+    NOT_MODIFIED,
+    TOKEN,
+    UNAUTHORIZED,
+    BotApiServer,
+    Fault,
+    too_many,
+)
+
+GENEROUS = Rates(bot=Rate(1e6, 1e6), group=Rate(1e6, 1e6), chat=Rate(1e6, 1e6))
+NOW = datetime(2025, 9, 14, 9, 12, 3, tzinfo=UTC)
+
+
+class MemoryLog:
+    """The event store as a list; ``down``: how many of the next appends are told that it is not there."""
+
+    def __init__(self):
+        self.facts = []
+        self.down = 0
+        self.gate = None
+
+    async def append(self, fact, *, within=None):
+        await asyncio.sleep(0)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.down:
+            self.down -= 1
+            raise StoreUnavailable("down")
+        version = sum(known.stream == fact.stream for known in self.facts)
+        if fact.expected_version not in {None, version}:
+            raise VersionConflict(fact.stream, fact.expected_version)
+        stored = Fact(
+            len(self.facts) + 1,
+            fact.enterprise,
+            fact.stream,
+            version + 1,
+            fact.kind,
+            fact.source,
+            NOW,
+            NOW,
+            fact.body,
+        )
+        self.facts.append(stored)
+        return Appended(stored.position, stored.version)
+
+    def kinds(self, call_id="1.1", chat_id=1):
+        stream = delivery_stream(call_id, chat_id)
+        return [fact.kind.removeprefix("delivery_") for fact in self.facts if fact.stream == stream]
+
+    def posts(self, *call_ids, chats=(1,)):
+        """What a leader knows that has read everything."""
+        found = {}
+        for chat_id in chats:
+            posts = []
+            for call_id in call_ids:
+                post = None
+                for fact in self.facts:
+                    if fact.stream == delivery_stream(call_id, chat_id):
+                        post = fold_delivery(post, fact)
+                if post is not None:
+                    posts.append(post)
+            found[chat_id] = tuple(posts)
+        return found
+
+
+def render(call, directory):
+    return f"<b>{call.phase}</b> {call.call_id}: {', '.join(call.talked)} & Co".replace("&", "&amp;")
+
+
+def directory(*chats):
+    return Directory(
+        profile=Profile(number="0367", name="june"),
+        subscribers={str(chat): Subscriber(chat_id=chat) for chat in chats},
+    )
+
+
+def a_call(phase="begun", call_id="1.1", **more):
+    outcome = more.pop("outcome", "answered" if phase == "ended" else "open")
+    return Call(
+        enterprise="0367",
+        call_id=call_id,
+        direction="in",
+        outcome=outcome,
+        phase=phase,
+        started_at=NOW,
+        **more,
+    )
+
+
+class House:
+    def __init__(self, server, log, outbox, bot):
+        self.server, self.log, self.outbox, self.bot = server, log, outbox, bot
+        self.directory = directory(1)
+        self.observed = []
+
+    def show(self, call, posts=None, to=None):
+        self.outbox.show(call, to or self.directory, posts or {})
+
+    async def settled(self, call_id="1.1", within=8.0):
+        """Until nothing is pending or in flight; polled, because nothing announces it."""
+        async with asyncio.timeout(within):
+            while not self.outbox.idle("0367", call_id):
+                await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def a_house(server, log=None, rates=GENEROUS, total=2.0, **more):
+    log = log or MemoryLog()
+    ids = itertools.count()
+    async with http_client() as client:
+        bot = BotApi(TOKEN, server.base_url, client, total=total)
+        outbox = Outbox(
+            log,
+            more.pop("render", render),
+            now=lambda: NOW,
+            new_id=lambda: f"try-{next(ids)}",
+            chance=lambda: 0.5,
+            monotonic=time.monotonic,
+            bots={"0367": bot},
+            rates=rates,
+            backoff=Backoff(first=0.01, most=0.05),
+            **more,
+        )
+        async with outbox:
+            outbox.resume()
+            yield House(server, log, outbox, bot)
+
+
+@pytest.fixture
+async def server():
+    async with BotApiServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def house(server):
+    async with a_house(server) as house:
+        yield house
+
+
+async def test_a_call_is_one_message_edited_through_its_states(house):
+    for phase in ("begun", "ringing", "talking", "ended"):
+        house.show(a_call(phase))
+        await house.settled()
+    (message,) = house.server.chats[1].values()
+    assert [text.split("</b>")[0] for text in message.texts] == [
+        f"<b>{phase}" for phase in ("begun", "ringing", "talking", "ended")
+    ]
+    assert house.server.counts == {"sendMessage": 1, "editMessageText": 3}
+    assert house.log.kinds() == ["intended", "sent", "edited", "edited", "edited"]
+
+
+async def test_states_that_come_faster_than_telegram_are_skipped(house):
+    house.server.script("sendMessage", Fault(delay=0.1))
+    for phase in ("begun", "ringing", "talking", "ended"):
+        house.show(a_call(phase))
+        await asyncio.sleep(0.005)
+    await house.settled()
+    assert house.server.counts == {"sendMessage": 1, "editMessageText": 1}
+    assert house.server.standing(1) == [render(a_call("ended"), None)]
+
+
+async def test_a_state_that_is_shown_already_asks_nothing_of_telegram(house):
+    house.show(a_call("ringing"))
+    await house.settled()
+    house.show(a_call("ringing"), house.log.posts("1.1"))
+    house.show(a_call("ringing", last_position=9), house.log.posts("1.1"))
+    await house.settled()
+    assert house.server.counts == {"sendMessage": 1}
+
+
+async def test_a_held_call_shows_nothing_until_it_is_released(house):
+    house.show(a_call(held=True))
+    await house.settled()
+    assert not house.server.requests
+    house.show(a_call("talking"))
+    await house.settled()
+    assert house.server.counts == {"sendMessage": 1}
+
+
+async def test_a_call_that_is_over_when_first_shown_is_sent_once_and_final(house):
+    house.show(a_call("ended", outcome="missed"))
+    await house.settled()
+    assert house.server.standing(1) == [render(a_call("ended"), None)]
+    assert house.server.counts == {"sendMessage": 1}
+
+
+async def test_after_a_restart_the_same_message_is_edited(server):
+    log = MemoryLog()
+    async with a_house(server, log) as before:
+        before.show(a_call("ringing"))
+        await before.settled()
+    async with a_house(server, log) as after:
+        after.show(a_call("ended"), log.posts("1.1"))
+        await after.settled()
+    assert server.counts == {"sendMessage": 1, "editMessageText": 1}
+    assert server.standing(1) == [render(a_call("ended"), None)]
+
+
+async def test_an_open_intent_of_a_crash_is_sent_anew_once(server):
+    log = MemoryLog()
+    server.script("sendMessage", Fault(reset=True, effect=True))
+    async with a_house(server, log) as before:
+        before.show(a_call("begun"))
+        await server.seen("sendMessage")
+        before.outbox.pause()
+    assert log.kinds() == ["intended"]
+    async with a_house(server, log) as after:
+        after.show(a_call("ended"), log.posts("1.1"))
+        await after.settled()
+    # at most one doubled message, and the one that is known shows the end
+    assert server.standing(1) == [render(a_call("begun"), None), render(a_call("ended"), None)]
+    assert log.kinds() == ["intended", "intended", "sent"]
+
+
+async def test_a_send_without_an_answer_is_repeated_once_and_no_more(house):
+    house.server.script("sendMessage", *[Fault(reset=True)] * 5)
+    house.show(a_call("begun"))
+    await house.settled()
+    assert house.server.counts == {"sendMessage": 2}
+    house.show(a_call("ended"))
+    await house.settled()
+    assert house.server.counts == {"sendMessage": 2}
+    assert house.log.posts("1.1")[1][0].refused == "ambiguous"
+
+
+async def test_an_edit_without_an_answer_is_repeated_until_it_is_known(house):
+    house.server.script(
+        "editMessageText", Fault(reset=True), Fault(reset=True), Fault(reset=True, effect=True)
+    )
+    house.show(a_call("begun"))
+    await house.settled()
+    house.show(a_call("ended"))
+    await house.settled()
+    assert house.server.standing(1) == [render(a_call("ended"), None)]
+    assert house.log.kinds() == ["intended", "sent", "edited"]
+
+
+async def test_an_intent_that_cannot_be_stored_means_no_message(house):
+    house.log.down = 3
+    house.log.gate = asyncio.Event()
+    house.show(a_call("begun"))
+    await asyncio.sleep(0.02)
+    assert not house.server.requests
+    house.log.gate.set()
+    await house.settled()
+    assert house.server.counts == {"sendMessage": 1}
+    assert house.log.kinds() == ["intended", "sent"]
+
+
+async def test_a_result_is_stored_however_long_the_store_is_away(server, monkeypatch):
+    monkeypatch.setattr("adapters.telegram.courier._RECORD_AGAIN", 0.01)
+    server.script("sendMessage", Fault(delay=0.05))
+    async with a_house(server) as house:
+        house.show(a_call("begun"))
+        await server.seen("sendMessage")
+        house.log.down = 5
+    # the outbox is closed: what was in flight has been recorded
+    assert house.log.kinds() == ["intended", "sent"]
+
+
+async def test_an_intent_decided_on_an_old_version_is_not_sent_and_waits_for_newer_knowledge(house):
+    house.show(a_call("begun"))
+    await house.settled()
+    log, server = house.log, house.server
+    async with a_house(server, log) as other:
+        other.show(a_call("ringing"))  # knows of no message
+        await asyncio.sleep(0.05)
+        assert server.counts == {"sendMessage": 1}
+        assert not other.outbox.idle("0367", "1.1")
+        other.show(a_call("ringing"), log.posts("1.1"))
+        await other.settled()
+    assert server.counts == {"sendMessage": 1, "editMessageText": 1}
+
+
+async def test_when_two_calls_prove_to_be_one_the_message_sent_first_lives_on(house):
+    house.show(a_call(call_id="1.2"))
+    await house.settled("1.2")
+    house.show(a_call(call_id="1.1"))
+    await house.settled("1.1")
+    house.outbox.drop("0367", "1.2")
+    joined = a_call("talking", legs=("1.1", "1.2"), talked=("151",))
+    house.show(joined, house.log.posts("1.2", "1.1"))
+    await house.settled()
+    assert house.server.standing(1) == [render(joined, None)]
+    assert house.log.kinds("1.2") == ["intended", "sent", "edited"]
+    assert house.log.kinds("1.1") == ["intended", "sent", "withdrawn"]
+
+
+async def test_a_message_on_its_way_when_calls_join_is_not_doubled(house):
+    """The new leader has not heard of it yet; the outbox knows better."""
+    house.server.script("sendMessage", Fault(delay=0.1))
+    house.show(a_call(call_id="1.2"))
+    await house.server.seen("sendMessage")
+    house.outbox.drop("0367", "1.2")
+    assert not house.outbox.idle("0367", "1.2")
+    joined = a_call("talking", legs=("1.1", "1.2"))
+    house.show(joined)
+    await house.settled()
+    assert house.outbox.idle("0367", "1.2")
+    assert house.server.standing(1) == [render(joined, None)]
+    assert house.server.counts == {"sendMessage": 1, "editMessageText": 1}
+
+
+async def test_a_message_that_may_not_be_deleted_becomes_a_pointer(house):
+    for call_id in ("1.1", "1.2"):
+        house.show(a_call(call_id=call_id))
+        await house.settled(call_id)
+    house.server.script("deleteMessage", CANT_BE_DELETED)
+    house.outbox.drop("0367", "1.2")
+    joined = a_call("talking", legs=("1.1", "1.2"))
+    house.show(joined, house.log.posts("1.1", "1.2"))
+    await house.settled()
+    texts = house.server.standing(1)
+    assert texts[0] == render(joined, None)
+    assert texts[1].startswith("↪️")
+    assert "\n" not in texts[1]
+    assert house.log.kinds("1.2") == ["intended", "sent", "withdrawn"]
+
+
+async def test_a_dropped_call_is_not_sent_any_more(house):
+    house.outbox.pause()
+    house.show(a_call())
+    house.outbox.drop("0367", "1.1")
+    house.outbox.resume()
+    await asyncio.sleep(0.02)
+    assert not house.server.requests
+    assert house.outbox.pending == 0
+
+
+async def test_while_paused_nothing_is_sent_and_the_newest_state_is_kept(house):
+    house.outbox.pause()
+    house.show(a_call("begun"))
+    house.show(a_call("ended"))
+    await asyncio.sleep(0.02)
+    assert not house.server.requests
+    assert not house.outbox.idle("0367", "1.1")
+    house.outbox.resume()
+    await house.settled()
+    assert house.server.standing(1) == [render(a_call("ended"), None)]
+
+
+async def test_retry_after_is_obeyed_by_its_chat_alone(house):
+    house.server.script("sendMessage", too_many(1), chat_id=1)
+    both = directory(1, 2)
+    begun = time.monotonic()
+    house.show(a_call("begun"), to=both)
+    await house.server.seen("sendMessage", 2)
+    house.show(a_call("ended"), to=both)
+    await house.settled()
+    assert time.monotonic() - begun >= 1.0
+    first, second = (
+        [request for request in house.server.requests if request.chat_id == chat] for chat in (1, 2)
+    )
+    assert [request.method for request in first] == ["sendMessage", "sendMessage"]
+    assert first[1].at - first[0].at >= 1.0
+    assert second[-1].at - second[0].at < 1.0
+    # after the pause the newest state goes out, not the one that was refused
+    assert house.server.standing(1) == [render(a_call("ended"), None)]
+    assert house.log.kinds() == ["intended", "refused", "intended", "sent"]
+
+
+async def test_not_modified_is_success(house):
+    house.show(a_call("begun"))
+    await house.settled()
+    house.server.script("editMessageText", NOT_MODIFIED)
+    house.show(a_call("ringing"))
+    await house.settled()
+    assert house.server.counts == {"sendMessage": 1, "editMessageText": 1}
+    assert house.log.kinds()[-1] == "edited"
+
+
+async def test_a_message_that_somebody_deleted_is_sent_anew_and_edited_from_then_on(house):
+    house.show(a_call("begun"))
+    await house.settled()
+    house.server.script("editMessageText", EDIT_NOT_FOUND)
+    house.show(a_call("ringing"))
+    await house.settled()
+    house.show(a_call("ended"), house.log.posts("1.1"))
+    await house.settled()
+    assert house.server.counts == {"sendMessage": 2, "editMessageText": 2}
+    assert house.log.kinds() == ["intended", "sent", "withdrawn", "intended", "sent", "edited"]
+    assert house.server.standing(1)[-1] == render(a_call("ended"), None)
+
+
+async def test_who_blocks_the_bot_gets_no_more_of_the_call_and_the_others_do(house):
+    house.server.script("sendMessage", BLOCKED, chat_id=1)
+    both = directory(1, 2)
+    house.show(a_call("begun"), to=both)
+    await house.settled()
+    house.show(a_call("ended"), to=both)
+    await house.settled()
+    assert sum(request.chat_id == 1 for request in house.server.requests) == 1
+    assert house.server.standing(2) == [render(a_call("ended"), None)]
+    assert house.log.kinds() == ["intended", "refused"]
+    assert house.log.posts("1.1")[1][0].refused == "blocked"
+
+
+async def test_html_that_telegram_does_not_take_is_sent_as_plain_text(house):
+    house.server.script("sendMessage", CANT_PARSE)
+    house.server.script("editMessageText", CANT_PARSE)
+    house.show(a_call("begun"))
+    await house.settled()
+    assert house.server.standing(1) == ["begun 1.1:  & Co"]
+    house.show(a_call("ended"))
+    await house.settled()
+    assert house.server.standing(1) == ["ended 1.1:  & Co"]
+    assert "parse_mode" not in house.server.requests[-1].fields
+
+
+async def test_a_refused_token_stops_the_bot_until_it_is_set_anew(house, caplog):
+    house.server.script("sendMessage", UNAUTHORIZED)
+    house.show(a_call("begun"))
+    house.show(a_call("begun", "2.2"))
+    await house.server.seen("sendMessage")
+    await asyncio.sleep(0.05)
+    assert house.server.counts == {"sendMessage": 1}
+    assert house.outbox.bot_off("0367")
+    assert not house.outbox.idle("0367", "1.1")
+    assert "refuses the bot token of enterprise 0367" in caplog.text
+    assert TOKEN not in caplog.text
+    house.outbox.set_bot("0367", house.bot)
+    await house.settled()
+    await house.settled("2.2")
+    assert len(house.server.standing(1)) == 2
+
+
+async def test_troubles_of_the_server_and_of_the_way_are_outlasted_with_the_newest_state(house):
+    house.server.script("sendMessage", *[BAD_GATEWAY] * 4)
+    house.server.script("editMessageText", BAD_GATEWAY)
+    house.show(a_call("begun"))
+    await house.server.seen("sendMessage", 2)
+    house.show(a_call("ringing"))
+    await house.settled()
+    house.show(a_call("ended"))
+    await house.settled()
+    assert len(house.server.chats[1]) == 1
+    assert house.server.standing(1) == [render(a_call("ended"), None)]
+
+
+async def test_an_api_that_is_not_there_is_waited_for_without_spending_the_tries(server):
+    async with a_house(server) as house:
+        address = server.base_url
+        house.outbox.set_bot("0367", BotApi(TOKEN, "http://127.0.0.1:1", house.bot._client))
+        house.show(a_call("begun"))
+        while house.log.kinds().count("refused") < 3:
+            await asyncio.sleep(0.005)
+        assert house.log.posts("1.1")[1][0].intents <= 1
+        house.outbox.set_bot("0367", BotApi(TOKEN, address, house.bot._client))
+        await house.settled()
+    assert len(server.standing(1)) == 1
+
+
+async def test_a_slow_chat_does_not_delay_another(house):
+    house.server.script("sendMessage", Fault(delay=0.5), chat_id=1)
+    house.show(a_call("begun"), to=directory(1, 2))
+    async with asyncio.timeout(0.4):
+        while not house.server.standing(2):
+            await asyncio.sleep(0.005)
+    await house.settled()
+
+
+async def test_in_a_busy_chat_the_lost_call_comes_first_and_the_one_that_only_began_last(house):
+    house.outbox.pause()
+    phases = {"1.1": "begun", "1.2": "ringing", "1.3": "talking", "1.4": "ended", "1.5": "ended"}
+    for call_id, phase in phases.items():
+        house.show(a_call(phase, call_id, outcome="missed" if call_id == "1.5" else "answered"))
+    house.outbox.resume()
+    for call_id in phases:
+        await house.settled(call_id)
+    order = [request.fields["text"].split("</b> ")[1][:3] for request in house.server.requests]
+    assert order == ["1.5", "1.4", "1.3", "1.2", "1.1"]
+
+
+async def test_an_enterprise_without_a_bot_has_nothing_to_wait_for(house):
+    house.outbox.set_bot("0367", None)
+    house.show(a_call("begun"))
+    assert house.outbox.idle("0367", "1.1")
+    house.outbox.set_bot("0367", house.bot)
+    await house.settled()
+    assert len(house.server.standing(1)) == 1
+
+
+async def test_a_card_that_cannot_be_rendered_does_not_silence_its_chat(server):
+    def broken(call, directory):
+        if call.call_id == "1.1":
+            raise ValueError("no card")
+        return render(call, directory)
+
+    async with a_house(server, render=broken) as house:
+        house.show(a_call("begun"))
+        house.show(a_call("begun", "1.2"))
+        await house.settled()
+        await house.settled("1.2")
+    assert len(server.standing(1)) == 1
+
+
+async def test_rendering_waits_until_a_request_may_go_out(server):
+    rendered = []
+
+    def counting(call, directory):
+        rendered.append(call.phase)
+        return render(call, directory)
+
+    async with a_house(server, render=counting) as house:
+        house.outbox.pause()
+        for phase in ("begun", "ringing", "talking", "ended"):
+            house.show(a_call(phase))
+        assert not rendered
+        house.outbox.resume()
+        await house.settled()
+    assert rendered == ["ended"]
+
+
+async def test_requests_are_observed_and_never_with_the_token(server):
+    seen = []
+    async with a_house(server, observe=lambda *what: seen.append(what)) as house:
+        server.script("editMessageText", too_many(0))
+        house.show(a_call("begun"))
+        await house.settled()
+        house.show(a_call("ended"))
+        await house.settled()
+    assert [what[:2] for what in seen] == [
+        ("sendMessage", "ok"),
+        ("editMessageText", "too_many_requests"),
+        ("editMessageText", "ok"),
+    ]
+    assert all(what[2] >= 0 for what in seen)
+
+
+async def test_requests_are_spans_in_the_trace_of_the_call(server):
+    spans = []
+
+    class Recorded(Span):
+        def set(self, key, value):
+            spans[-1][1][key] = value
+
+        def error(self, error):
+            spans[-1][1]["error"] = str(error)
+
+    class Recording(Tracing):
+        def span(self, name, *, enterprise, call_id, parent=None, links=(), attributes):
+            spans.append(((name, enterprise, call_id, parent), dict(attributes)))
+            return Recorded()
+
+    async with a_house(server, tracing=Recording()) as house:
+        server.script("sendMessage", BAD_GATEWAY)
+        house.outbox.show(a_call("begun"), house.directory, {}, SpanRef(1, 2))
+        await house.settled()
+    (failed, said), (sent, _) = spans
+    assert failed == sent == ("callfold.telegram", "0367", "1.1", SpanRef(1, 2))
+    assert said == {
+        "callfold.telegram_method": "sendMessage",
+        "callfold.chat_id": 1,
+        "callfold.outcome": "server_error",
+        "error": "sendMessage: 502 Bad Gateway",
+    }
+
+
+async def test_an_accident_silences_neither_the_chat_nor_the_others(house, monkeypatch, caplog):
+    append, accidents = house.log.append, [ValueError("an accident")]
+
+    async def clumsy(fact, *, within=None):
+        if accidents:
+            raise accidents.pop()
+        return await append(fact, within=within)
+
+    monkeypatch.setattr(house.log, "append", clumsy)
+    house.show(a_call("begun"), to=directory(1, 2))
+    await house.settled()
+    assert len(house.server.standing(1)) == len(house.server.standing(2)) == 1
+    assert "an accident in chat" in caplog.text
+
+
+async def test_who_unsubscribes_is_sent_nothing_more(house):
+    house.outbox.pause()
+    house.show(a_call("begun"), to=directory(1, 2))
+    house.show(a_call("begun"), to=directory(2))
+    house.outbox.resume()
+    await house.settled()
+    assert {request.chat_id for request in house.server.requests} == {2}
+
+
+async def test_thousands_of_open_calls_end_as_they_should(server):
+    async with a_house(server) as house:
+        calls = [f"{n}.1" for n in range(1000)]
+        house.outbox.pause()
+        for call_id in calls:
+            house.show(a_call("begun", call_id))
+        for call_id in calls:
+            house.show(a_call("ended", call_id))
+        house.outbox.resume()
+        for call_id in calls:
+            await house.settled(call_id, within=30)
+        assert house.outbox.pending == 0
+    assert len(server.standing(1)) == 1000
+    assert server.counts == {"sendMessage": 1000}

@@ -1,0 +1,157 @@
+"""The limits hold over every sliding window, whatever comes; time is virtual."""
+
+import asyncio
+import random
+import selectors
+
+import pytest
+
+from adapters.telegram.limits import Budget, Rate, Rates
+from adapters.telegram.outbox import Backoff
+
+
+class _VirtualSelector(selectors.SelectSelector):
+    """Instead of waiting for a timer, the clock is put forward to it; each step takes a microsecond."""
+
+    now = 0.0
+
+    def select(self, timeout=None):
+        self.now += max(timeout or 0.0, 1e-6)
+        return super().select(0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    def __init__(self):
+        self._virtual = _VirtualSelector()
+        super().__init__(self._virtual)
+
+    def time(self):
+        return self._virtual.now
+
+
+def run(coroutine):
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(coroutine)
+
+
+async def requests(budget, chat_id, count, at, think=0.0):
+    for _ in range(count):
+        await budget.turn(chat_id)
+        at.append((asyncio.get_running_loop().time(), chat_id))
+        await asyncio.sleep(think)
+
+
+def most_within(times, window):
+    """The largest number of requests in any half-open window of so many seconds."""
+    times = sorted(times)
+    most = first = 0
+    for last, time in enumerate(times):
+        while time - times[first] >= window:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+async def flood(budget, chats, each, think=0.0):
+    at = []
+    async with asyncio.TaskGroup() as group:
+        for chat_id in chats:
+            group.create_task(requests(budget, chat_id, each, at, think))
+    return at
+
+
+def test_a_bot_never_makes_more_than_30_requests_within_any_second():
+    at = run(flood(Budget(), range(1, 201), 5))
+    times = [time for time, _ in at]
+    assert most_within(times, 1.0) <= 30
+    # and it does use what it may
+    assert len(times) / (max(times) - min(times)) > 24
+
+
+def test_a_group_never_gets_more_than_20_within_any_minute():
+    at = run(flood(Budget(), [-100], 100))
+    times = [time for time, _ in at]
+    assert most_within(times, 60.0) <= 20
+    assert len(times) / (max(times) - min(times)) * 60 > 15
+
+
+def test_a_chat_gets_a_burst_of_three_then_one_a_second():
+    at = [time for time, _ in run(flood(Budget(), [7], 20))]
+    assert at[2] == pytest.approx(at[0], abs=0.001)
+    assert all(most_within(at, seconds) <= 3 + seconds for seconds in (1, 2, 5, 10))
+    assert at[-1] == pytest.approx(at[0] + 17, abs=0.2)
+
+
+def test_waiting_for_the_bot_does_not_break_the_limit_of_a_group():
+    """A token taken long before the request goes out drains meanwhile, and lets one more through."""
+    budget = Budget(Rates(bot=Rate(1, 1.0)))
+
+    async def behind_others():
+        at = []
+        async with asyncio.TaskGroup() as group:
+            for chat_id in range(1, 31):
+                group.create_task(requests(budget, chat_id, 1, []))
+            group.create_task(requests(budget, -1, 60, at))
+        return [time for time, _ in at]
+
+    times = run(behind_others())
+    assert times[0] == pytest.approx(30, abs=0.1)
+    assert most_within(times, 60.0) <= 20
+
+
+def test_irregular_traffic_stays_within_all_limits():
+    async def traffic():
+        budget, at = Budget(), []
+        dice = random.Random(7)
+
+        async def chat(chat_id):
+            for _ in range(40):
+                await asyncio.sleep(dice.expovariate(0.5))
+                if dice.random() < 0.05:
+                    budget.hold(chat_id, dice.uniform(1, 20))
+                await requests(budget, chat_id, dice.randint(1, 4), at)
+
+        async with asyncio.TaskGroup() as group:
+            for chat_id in (*range(1, 120), *range(-10, 0)):
+                group.create_task(chat(chat_id))
+        return at
+
+    at = run(traffic())
+    assert most_within([time for time, _ in at], 1.0) <= 30
+    for chat in {chat_id for _, chat_id in at}:
+        times = [time for time, chat_id in at if chat_id == chat]
+        assert most_within(times, 1.0) <= 4
+        if chat < 0:
+            assert most_within(times, 60.0) <= 20
+
+
+def test_retry_after_holds_its_chat_and_nobody_else():
+    async def held():
+        budget, at = Budget(), []
+        budget.hold(1, 30)
+        budget.hold(1, 5)  # a shorter one does not shorten it
+        async with asyncio.TaskGroup() as group:
+            group.create_task(requests(budget, 1, 1, at))
+            group.create_task(requests(budget, 2, 1, at))
+        return at
+
+    assert run(held()) == [(pytest.approx(0.0, abs=0.001), 2), (pytest.approx(30.0, abs=0.001), 1)]
+
+
+def test_a_pause_that_begins_while_the_turn_is_awaited_is_obeyed():
+    async def held():
+        budget, at = Budget(Rates(bot=Rate(1, 1.0))), []
+        await budget.turn(2)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(requests(budget, 1, 1, at))
+            await asyncio.sleep(0.5)
+            budget.hold(1, 10)
+        return at
+
+    assert run(held())[0][0] >= 10.5
+
+
+def test_backoff_doubles_up_to_its_most_and_is_jittered():
+    backoff = Backoff(first=0.5, most=30.0)
+    assert [backoff.after(n, 0.9999999) for n in (1, 2, 3, 50)] == pytest.approx([0.5, 1.0, 2.0, 30.0])
+    assert backoff.after(50, 0.0) == 15.0
