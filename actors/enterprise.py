@@ -136,7 +136,8 @@ class Enterprise:
             else:
                 told.append(fact)
                 versions[fact.stream] = fact.version
-        exchange.wake(told)
+        for fact, error in exchange.wake(told):
+            self.house.parked(fact, error)
         for unique_id, leg in exchange.legs.items():
             own = tuple(post for (_, owner), post in posts.items() if owner == unique_id)
             self.actor(unique_id).tell(Restored(leg, versions.get(leg_stream(unique_id), 0), own))

@@ -59,6 +59,8 @@ class House:
         self._idle = asyncio.Event()
         self._idle.set()
         self._group: asyncio.TaskGroup | None = None
+        self._works: set[asyncio.Task[None]] = set()
+        """What was started beside the drains: observations, parked facts, mailboxes read again."""
         self._stopping = False
 
     # life
@@ -230,10 +232,24 @@ class House:
             self._start(self._reread(actor))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
-        if self._group is not None:
-            self._group.create_task(work)
-        else:
+        if self._group is None:
             work.close()
+            return
+        task = self._group.create_task(work)
+        self._works.add(task)
+        task.add_done_callback(self._works.discard)
+
+    async def replay(self, parked: Iterable[tuple[str, str]]) -> None:
+        """Take the calls of these (enterprise, stream) again from the store, whatever the actors know of them."""
+        for number, stream in parked:
+            kind, _, name = stream.partition("/")
+            unique_id = name.partition("/")[2] if kind == "delivery" else name
+            enterprise = self.enterprise(number)
+            facts = await self._facts.read_calls([(number, unique_id)], enterprise.chats(), self.position)
+            enterprise.restore(facts)
+        await self.drained()
+        if self._works:
+            await asyncio.wait(set(self._works))
 
     async def _reread(self, actor: LegActor) -> None:
         """Its mailbox was full: take the call from the store as it is up to the newest fact that was routed."""

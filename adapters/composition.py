@@ -17,7 +17,7 @@ from litestar import Litestar, Router
 from litestar.types import ControllerRouterHandler
 
 from actors.enterprise import Patience
-from actors.house import House
+from actors.house import PLACE, House
 from actors.ports import LogError
 from adapters.bots import Bots
 from adapters.clock import SystemClock
@@ -50,6 +50,11 @@ from otel.metrics import Metrics
 from otel.tracing import Tracing, set_up_tracing
 from projections.live import LiveCalls
 from projections.ports import Checkpoint
+
+PARKED = (
+    "SELECT parked.position, facts.enterprise, facts.stream FROM parked JOIN facts USING (position)"
+    " WHERE parked.place = $1"
+)
 
 log = structlog.get_logger(__name__)
 
@@ -227,6 +232,14 @@ class Service:
         said = await apply_files(self.store, self.pool, self.clock, files)
         await self.reload()
         return said
+
+    async def replay_parked(self) -> int:
+        """Have the actors fold their parked facts once more; how many do fold now."""
+        rows = await self.pool.fetch(PARKED, PLACE)
+        await self.pool.execute("DELETE FROM parked WHERE place = $1", PLACE)
+        await self.house.replay([(row["enterprise"], row["stream"]) for row in rows])
+        still = await self.pool.fetch(PARKED, PLACE)
+        return len({row["position"] for row in rows} - {row["position"] for row in still})
 
     def metrics_application(self) -> Litestar:
         """``/metrics`` alone, for an address of its own."""

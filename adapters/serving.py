@@ -89,6 +89,7 @@ class Serving:
                     await self._stop.wait()
                     log.info("stopping")
                     leading.cancel()
+                    service.preview_store.end_watches()
                     for server in self._servers:
                         server.should_exit = True
                     await self._finish(listening)

@@ -78,12 +78,19 @@ class Exchange:
         kind, _, unique_id = fact.stream.partition("/")
         return kind == "leg" and fact.version > 1 and not self.board.knows(unique_id)
 
-    def wake(self, facts: Iterable[Fact]) -> None:
-        """Fold a forgotten call's facts again; nothing of it counts as changed."""
+    def wake(self, facts: Iterable[Fact]) -> list[tuple[Fact, Exception]]:
+        """Fold a forgotten call's facts again; nothing of it counts as changed.
+
+        Gives back those that could not be folded, so that one of them does not keep the call asleep.
+        """
         kept = self._touched
         self._touched = {}
+        failed: list[tuple[Fact, Exception]] = []
         for fact in facts:
-            self._fold(fact)
+            try:
+                self._fold(fact)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the call is told
+                failed.append((fact, error))
         for leader in {self.board.leader(unique_id) for unique_id in self._touched}:
             call = self.call(leader)
             if call is None:
@@ -93,6 +100,7 @@ class Exchange:
             if call.settled:
                 self._ended[leader] = self._last_heard(leader)
         self._touched = kept
+        return failed
 
     def apply(self, fact: Fact) -> None:
         """Fold one fact. Kinds that are not known are skipped."""

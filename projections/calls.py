@@ -31,9 +31,9 @@ class CallsFold:
         """True where the fact's call was forgotten and must be woken before ``apply``."""
         return self.exchange(fact.enterprise).misses(fact)
 
-    def wake(self, enterprise: str, facts: Iterable[Fact]) -> None:
-        """Fold a forgotten call's facts again; nothing of it counts as changed."""
-        self.exchange(enterprise).wake(facts)
+    def wake(self, enterprise: str, facts: Iterable[Fact]) -> list[tuple[Fact, Exception]]:
+        """Fold a forgotten call's facts again; nothing of it counts as changed. Gives back what could not be."""
+        return self.exchange(enterprise).wake(facts)
 
     def remember(self, facts: Iterable[Fact]) -> None:
         """Take directory facts that were projected before."""

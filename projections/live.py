@@ -110,7 +110,7 @@ async def load(fold: CallsFold, facts: FactReader, checkpoint: Checkpoint) -> No
     for fact in await facts.calls_of(recent, checkpoint.position) if recent else ():
         told.setdefault(fact.enterprise, []).append(fact)
     for enterprise, known in told.items():
-        fold.wake(enterprise, known)
+        await _park_all(facts, fold.wake(enterprise, known))
 
 
 async def project(fold: CallsFold, fact: Fact, facts: FactReader) -> None:
@@ -119,11 +119,16 @@ async def project(fold: CallsFold, fact: Fact, facts: FactReader) -> None:
         if fold.misses(fact):
             unique_id = fact.stream.partition("/")[2]
             known = await facts.calls_of([(fact.enterprise, unique_id)], fact.position - 1)
-            fold.wake(fact.enterprise, known)
+            await _park_all(facts, fold.wake(fact.enterprise, known))
         fold.apply(fact)
     except ReaderTrouble:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the fact is parked and the projection goes on
+        await _park_all(facts, [(fact, error)])
+
+
+async def _park_all(facts: FactReader, failed: list[tuple[Fact, Exception]]) -> None:
+    for fact, error in failed:
         reason = f"{type(error).__name__}: {error}"
         log.error("a fact was parked", place=PLACE, position=fact.position, reason=reason)
         await facts.park(PLACE, fact, reason)

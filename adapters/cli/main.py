@@ -28,6 +28,7 @@ VERBS: Final[dict[str, Verb]] = {
     "play": Verb("adapters.cli.play", "Send a scenario or a recorded file as an Asterisk host would."),
     "rebuild": Verb("adapters.cli.rebuild", "Rebuild projections from the event store."),
     "events": Verb("adapters.cli.events", "Print stored events."),
+    "parked": Verb("adapters.cli.parked", "List the facts that could not be folded, and fold them again."),
     "doctor": Verb("adapters.cli.doctor", "Check configuration and database, and say what to do."),
 }
 

@@ -30,9 +30,9 @@ class SecretEntry(msgspec.Struct, frozen=True):
         return f"SecretEntry({self.enterprise!r}, '***', {self.bot!r})"
 
 
-async def read_secrets(pool: asyncpg.Pool) -> dict[str, SecretEntry]:
+async def read_secrets(source: asyncpg.Pool | asyncpg.Connection) -> dict[str, SecretEntry]:
     """Secrets of every enterprise by number."""
-    rows = await pool.fetch("SELECT enterprise, token, bot_kind, bot_value FROM secrets ORDER BY enterprise")
+    rows = await source.fetch("SELECT enterprise, token, bot_kind, bot_value FROM secrets ORDER BY enterprise")
     return {
         row["enterprise"]: SecretEntry(
             row["enterprise"], row["token"], BotSource(row["bot_kind"], row["bot_value"])

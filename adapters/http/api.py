@@ -53,6 +53,10 @@ class Inside(Protocol):
         """Apply directory files as the one writer."""
         ...
 
+    async def replay_parked(self) -> int:
+        """Have the actors fold their parked facts once more; how many do fold now."""
+        ...
+
 
 def bearer_guard(sessions: Sessions) -> Guard:
     """Lets through who has the admin token, as a bearer or by a page's session."""
@@ -140,7 +144,11 @@ def api_routes(inside: Inside, guard: Guard) -> Router:
         except (DirectoryFileError, ApplyRefused) as error:
             raise Problem(400, str(error)) from error
 
-    return Router("/", route_handlers=[calls, call, customers, customer, stats, directory])
+    @post("/api/parked/replay", guards=[guard], status_code=200)
+    async def replay() -> dict[str, int]:
+        return {"replayed": await inside.replay_parked()}
+
+    return Router("/", route_handlers=[calls, call, customers, customer, stats, directory, replay])
 
 
 def health_routes(inside: Inside) -> Router:

@@ -30,6 +30,8 @@ class Gate:
 
     def __init__(self) -> None:
         self._admissions: Mapping[str, Admission] = {}
+        self.loaded = False
+        """False until the Tokens were read for the first time: nobody can be refused before."""
 
     def admit(self, token: str) -> Admission | None:
         """The enterprise of a Token, None for a Token of nobody."""
@@ -43,6 +45,7 @@ class Gate:
             )
             for token, number in tokens.items()
         }
+        self.loaded = True
 
 
 class Rejects(Protocol):

@@ -149,6 +149,8 @@ class Ingest:
             return place
 
     def _admitted(self, scope: Scope, token: str, header_token: str, sender: str, body: bytes) -> Admission:
+        if not self._gate.loaded:
+            raise Problem(503, "this instance stands by", {"retry-after": RETRY_AFTER})
         if not token:
             raise Problem(401, "Token is missing in the body")
         admission = self._gate.admit(token)

@@ -1,0 +1,189 @@
+"""``callfold doctor``: checks what the service needs, and says what to do about each finding."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import asyncpg
+import click
+import httpx
+import msgspec
+
+from adapters.cli.failures import CommandFailed
+from adapters.directory.apply import read_secrets
+from adapters.directory.bots import PREVIEW, BotTokenMissingError
+from adapters.postgres.database import Database, complaints, open_database
+from adapters.postgres.errors import DatabaseError
+from adapters.postgres.migrate import schema_state
+from adapters.secret import Secret
+from adapters.settings import Settings, load_settings
+from adapters.telegram.api import BotApi, http_client
+from adapters.telegram.errors import TelegramError
+from otel.logs import configure_logs
+
+State = Literal["ok", "note", "wrong"]
+LONG_TRANSACTION = 30
+"""Seconds after which an open transaction is named: readers wait for it."""
+ASK_WITHIN = 5.0
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What was looked at, how it is, and what to do where it is not well."""
+
+    subject: str
+    state: State
+    says: str
+    do: str = ""
+
+
+@click.command(epilog="\b\nExample:\n  callfold doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as a JSON list.")
+def doctor(*, as_json: bool) -> None:
+    """Check configuration, database, schema, bots and exporters. Fails where something is wrong."""
+    settings = load_settings(os.environ, Path.cwd())
+    configure_logs(settings.log_format, "error")
+    findings = asyncio.run(_all(settings))
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(findings), ensure_ascii=False))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.state:<6}{finding.subject}: {finding.says}")
+            if finding.do:
+                click.echo(f"      → {finding.do}")
+    wrong = [finding.subject for finding in findings if finding.state == "wrong"]
+    if wrong:
+        raise CommandFailed(f"{len(wrong)} findings need something done: {', '.join(wrong)}")
+
+
+async def _all(settings: Settings) -> list[Finding]:
+    findings = [Finding("settings", "ok", f"DATA_DIR {settings.data_dir}, Bot API {settings.telegram_api}")]
+    try:
+        async with open_database(settings.database_url.reveal(), settings.data_dir, check=False) as database:
+            findings += [finding async for finding in _database(database)]
+            findings += [finding async for finding in _bots(database, settings)]
+            findings += [finding async for finding in _service(database, settings)]
+    except DatabaseError as error:
+        findings.append(
+            Finding(
+                "database",
+                "wrong",
+                str(error),
+                "mend DATABASE_URL, or leave it empty for the embedded server",
+            )
+        )
+    findings += [finding async for finding in _exporter(settings)]
+    return findings
+
+
+async def _database(database: Database) -> AsyncIterator[Finding]:
+    connection = await database.connect()
+    try:
+        version = await connection.fetchval("SHOW server_version")
+        yield Finding("database", "ok", f"{database.describe()}, version {version}")
+        for complaint in await complaints(connection):
+            yield Finding("database", "wrong", str(complaint), "an event answered 200 could be lost; mend it")
+        have, want = await schema_state(connection)
+        if have == want:
+            yield Finding("schema", "ok", f"version {have}")
+        elif have < want:
+            yield Finding(
+                "schema", "note", f"version {have}, this release has {want}", "the next start migrates it"
+            )
+        else:
+            yield Finding(
+                "schema", "wrong", f"version {have}, this release knows {want}", "install the newer release"
+            )
+        if have:
+            async for finding in _contents(connection):
+                yield finding
+    finally:
+        await connection.close(timeout=5)
+
+
+async def _contents(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
+    long = await connection.fetchrow(
+        "SELECT pid, extract(epoch FROM now() - xact_start)::integer AS age, application_name"
+        " FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL"
+        " AND xact_start < now() - make_interval(secs => $1) ORDER BY xact_start LIMIT 1",
+        LONG_TRANSACTION,
+    )
+    if long:
+        says = (
+            f"a transaction of backend {long['pid']} ({long['application_name']}) is open for {long['age']} s"
+        )
+        yield Finding("readers", "wrong", says, "projections wait for it; end it")
+    parked = await connection.fetchval("SELECT count(*) FROM parked")
+    if parked:
+        yield Finding("parked facts", "wrong", f"{parked} facts could not be folded", "see callfold parked")
+    else:
+        yield Finding("parked facts", "ok", "none")
+    if not await connection.fetchval("SELECT EXISTS (SELECT 1 FROM secrets)"):
+        yield Finding("directory", "wrong", "no enterprise is known", "callfold apply FILE.toml")
+
+
+async def _bots(database: Database, settings: Settings) -> AsyncIterator[Finding]:
+    connection = await database.connect()
+    try:
+        if not (await schema_state(connection))[0]:
+            return
+        secrets = await read_secrets(connection)
+    finally:
+        await connection.close(timeout=5)
+    async with http_client() as client:
+        for number, entry in secrets.items():
+            subject = f"bot of {number}"
+            try:
+                token = entry.bot.read(os.environ)
+            except BotTokenMissingError as error:
+                yield Finding(subject, "wrong", str(error), "set it, or change bot_token and apply again")
+                continue
+            if token == PREVIEW:
+                yield Finding(subject, "ok", "the built-in preview, see /preview")
+                continue
+            try:
+                user = await BotApi(Secret(token), settings.telegram_api, client, total=ASK_WITHIN).get_me()
+            except (TelegramError, ValueError) as error:
+                yield Finding(subject, "wrong", str(error), "ask @BotFather for the token, and apply again")
+            else:
+                yield Finding(subject, "ok", f"@{user.username}")
+
+
+async def _service(database: Database, settings: Settings) -> AsyncIterator[Finding]:
+    connection = await database.connect()
+    try:
+        leads = (await schema_state(connection))[0] and await connection.fetchval("SELECT url FROM leader")
+    finally:
+        await connection.close(timeout=5)
+    url = leads or settings.base_url
+    try:
+        async with httpx.AsyncClient(timeout=ASK_WITHIN, trust_env=False) as client:
+            answer = await client.get(f"{url}/readyz")
+    except httpx.HTTPError:
+        yield Finding("service", "note", f"nobody answers at {url}", "callfold serve")
+        return
+    state: State = "ok" if answer.status_code == httpx.codes.OK else "wrong"
+    yield Finding("service", state, f"{url} says {answer.text.strip()[:200]}")
+
+
+async def _exporter(settings: Settings) -> AsyncIterator[Finding]:
+    endpoint = settings.otel.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or settings.otel.get(
+        "OTEL_EXPORTER_OTLP_ENDPOINT"
+    )
+    if not endpoint:
+        yield Finding("traces", "ok", "no endpoint is set, nothing is exported")
+        return
+    address = urlsplit(endpoint)
+    shown = f"{address.scheme}://{address.hostname}:{address.port or 4318}"
+    try:
+        async with httpx.AsyncClient(timeout=ASK_WITHIN, trust_env=False) as client:
+            await client.get(f"{address.scheme}://{address.hostname}:{address.port or 4318}/")
+    except httpx.HTTPError as error:
+        yield Finding(
+            "traces", "wrong", f"{shown} does not answer ({type(error).__name__})", "start the collector"
+        )
+    else:
+        yield Finding("traces", "ok", f"{shown} answers")
