@@ -3,13 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Hashable, Iterable
+from time import perf_counter
 
 import structlog
 
 from actors.alarms import Alarms
 from actors.enterprise import Enterprise, Patience
 from actors.leg_actor import LegActor
-from actors.ports import Cards, Clock, FactLog, LogError, StoreUnavailable, VersionConflict
+from actors.ports import Cards, Clock, FactLog, GiveWay, LogError, StoreUnavailable, VersionConflict
 from calls.directory import Directory
 from calls.exchange import read_change
 from calls.facts import SILENCE_OBSERVED, Fact, NewFact, leg_stream
@@ -19,7 +20,7 @@ from otel.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
-IN_MEMORY = 20_000
+IN_MEMORY = 50_000
 """Committed facts that may wait for the actors in memory; behind that they are read from the store."""
 AT_ONCE = 64
 """Facts routed before other tasks of the loop get their turn."""
@@ -41,6 +42,7 @@ class House:
         tracing: Tracing,
         metrics: Metrics,
         patience: Patience,
+        give_way: GiveWay,
     ) -> None:
         self.cards, self.tracing, self.patience = cards, tracing, patience
         self.projected = 0
@@ -49,6 +51,7 @@ class House:
         self.recovered = asyncio.Event()
         self.enterprises: dict[str, Enterprise] = {}
         self._facts, self._clock, self._metrics = facts, clock, metrics
+        self._give_way = give_way
         self._offered: deque[Fact] = deque()
         self._behind = 0
         """Facts up to this position have to be read from the store: they were not offered, or there was no room."""
@@ -153,6 +156,7 @@ class House:
 
     async def _advance(self) -> None:
         """Route the next facts: from memory, or from the store where some never came to memory."""
+        begun = perf_counter()
         if self.position < self._behind:
             page = await self._facts.read_after(self.position, self._behind, PAGE)
             for fact in page:
@@ -162,7 +166,7 @@ class House:
         else:
             for _ in range(min(AT_ONCE, len(self._offered))):
                 await self._route(self._offered.popleft())
-        await asyncio.sleep(0)  # the turn of everybody else in the loop
+        await self._give_way(perf_counter() - begun)
 
     async def _route(self, fact: Fact) -> None:
         if fact.position <= self.position:
@@ -212,9 +216,10 @@ class House:
     async def _drain(self) -> None:
         try:
             while self._runnable:
+                begun = perf_counter()
                 for _ in range(min(AT_ONCE, len(self._runnable))):
                     self._drain_one(self._runnable.popleft())
-                await asyncio.sleep(0)  # the turn of everybody else in the loop
+                await self._give_way(perf_counter() - begun)
         finally:
             self._draining = False
             self._idle.set()

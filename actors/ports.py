@@ -1,6 +1,6 @@
 """What the actors need of the world: the log of facts, the cards, the clock."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -99,6 +99,10 @@ class Cards(Protocol):
     def idle(self, enterprise: str, call_id: str) -> bool:
         """True when every chat shows the newest state, or was given up."""
         ...
+
+
+GiveWay = Callable[[float], Awaitable[None]]
+"""Lets other tasks of the loop have their turn, after so many seconds of work without a pause."""
 
 
 class Clock(Protocol):

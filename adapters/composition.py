@@ -23,6 +23,7 @@ from adapters.bots import Bots
 from adapters.clock import SystemClock
 from adapters.directory.apply import NEWEST, apply_files, fold_directories, read_secrets
 from adapters.directory.file import EnterpriseFile
+from adapters.http.admin import admin_routes
 from adapters.http.admin_token import admin_token
 from adapters.http.api import api_routes, bearer_guard, health_routes, metrics_route
 from adapters.http.front import Front, litestar_app
@@ -43,9 +44,11 @@ from adapters.store.tables import CallTables
 from adapters.store.writer import Writer
 from adapters.telegram.api import http_client
 from adapters.telegram.outbox import Outbox
+from adapters.turns import Turns
 from calls.cards import render
 from calls.directory import Directory
 from calls.facts import Fact
+from calls.numbers import numbers_kept
 from otel.metrics import Metrics
 from otel.tracing import Tracing, set_up_tracing
 from projections.live import LiveCalls
@@ -97,6 +100,7 @@ class Service:
             url=settings.base_url,
         )
         self.store = EventStore(pool, self.writer)
+        turns = Turns(lambda: self.writer.pressed)
         self.outbox = Outbox(
             self.store,
             render,
@@ -114,6 +118,7 @@ class Service:
             tracing=tracing,
             metrics=self.metrics,
             patience=Patience(settle=settings.call_settle, silence=settings.call_silence),
+            give_way=turns.give_way,
         )
         tables = CallTables(pool)
         self.live = LiveCalls(
@@ -123,6 +128,7 @@ class Service:
             now=self.clock.now,
             moved=self._projected,
             allowed=self.writer.leading,
+            give_way=turns.give_way,
         )
         self.preview_store = PreviewStore(pool, self.clock.now)
         self.preview = PreviewBotApi(self.preview_store, Secret(secrets.token_urlsafe(32)))
@@ -217,6 +223,19 @@ class Service:
             "rejected_dropped": self.rejects.dropped,
         }
 
+    def cache_statistics(self) -> dict[str, Any]:
+        """What is kept in memory beside the facts, with hits and misses."""
+        return {
+            "tokens": self.gate.size,
+            "directories": len(self.house.enterprises),
+            **{name: info._asdict() for name, info in numbers_kept().items()},
+        }
+
+    def number_of(self, enterprise: str) -> str | None:
+        """The number of an enterprise that is named by number or name."""
+        profiles = [known.directory.profile for known in self.house.enterprises.values()]
+        return next((told.number for told in profiles if enterprise in {told.number, told.name}), None)
+
     def exposition(self) -> tuple[bytes, str]:
         """What /metrics answers."""
         self.metrics.actors_alive.set(sum(len(one.actors) for one in self.house.enterprises.values()))
@@ -247,7 +266,7 @@ class Service:
 
     def application(self) -> Front:
         """The ASGI application."""
-        ingest = Ingest(
+        self.ingest = ingest = Ingest(
             self.store,
             self.gate,
             self.rejects,
@@ -260,6 +279,7 @@ class Service:
         guard = bearer_guard(self.sessions)
         routes: list[ControllerRouterHandler] = [
             api_routes(self, guard),
+            admin_routes(self, guard),
             health_routes(self),
             *([metrics_route(self.exposition)] if self.settings.metrics_bind is None else []),
             login_routes(self.sessions),

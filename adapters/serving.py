@@ -47,7 +47,7 @@ def bind(host: str, port: int) -> socket.socket | None:
         if error.errno == errno.EADDRINUSE:
             return None
         raise CannotServe(f"{host}:{port} cannot be listened on: {error.strerror or error}") from error
-    bound.setblocking(False)  # noqa: FBT003 - the socket's own parameter
+    bound.setblocking(False)
     return bound
 
 
@@ -136,7 +136,10 @@ class Serving:
         async with asyncio.TaskGroup() as group:
             if metrics is not None:
                 group.create_task(self._serve(metrics, service.metrics_application(), None), name="metrics")
-            group.create_task(self._serve(bound, service.application(), self._started), name="requests")
+            application = service.application()
+            slow = group.create_task(service.ingest.give_up_slow(), name="slow senders")
+            await self._serve(bound, application, self._started)
+            slow.cancel()
 
     async def _leading_or_stopped(self) -> None:
         waiting = [
@@ -152,8 +155,8 @@ class Serving:
     async def _take_over(self, host: str, port: int) -> socket.socket:
         try:
             async with asyncio.timeout(PORT_WITHIN):
-                while (bound := bind(host, port)) is None:
-                    await asyncio.sleep(0.1)  # between two tries for an address that its holder gives back
+                while (bound := bind(host, port)) is None:  # noqa: ASYNC110 - nobody tells when its holder gives it back
+                    await asyncio.sleep(0.1)
         except TimeoutError:
             raise CannotServe(
                 f"{host}:{port} is used by another program; set CALLFOLD_PORT to a free one"

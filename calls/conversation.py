@@ -323,7 +323,7 @@ def _line(evidence: Evidence) -> str | None:
     else:
         told = [lead.hangup.trunk] if lead.hangup else []
         told += [dial.trunk for dial in reversed(lead.dials)]
-    return next((trunk for trunk in told if trunk and not is_unknown(trunk)), None)
+    return next((trunk for trunk in told if trunk.isprintable() and not is_unknown(trunk)), None)
 
 
 # ending

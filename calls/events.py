@@ -1,12 +1,16 @@
 """The eight events of a host, as they arrive (events.md 4): tolerant reading of a verbatim body."""
 
 import json
+import re
 from typing import Any, Final
 
 import msgspec
 
 MAX_ID: Final = 200
 """Longest UniqueId or BridgeUniqueid accepted, in characters (real ones have 10 to 36)."""
+MAX_NESTED: Final = 64
+"""Deepest nesting accepted. Decoders fail at a depth that depends on their caller's; whoever reads a stored body must
+be able to."""
 
 
 class EventError(ValueError):
@@ -100,6 +104,8 @@ class Event(
 
 
 _decoder: Final = msgspec.json.Decoder(Event)
+_well_formed: Final = msgspec.json.Decoder(msgspec.Raw)
+_TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 _TEXTS: Final = frozenset(
     field.encode_name
@@ -114,21 +120,46 @@ def read_event(body: bytes) -> Event:
     Raises EventError for what is not JSON, not an object, or has a known field of a wrong type.
     """
     try:
-        return _decoder.decode(body)
-    except msgspec.ValidationError:
-        return _read_leniently(body)
+        event = _decode(body)
+        if not body.isascii():
+            body.decode()  # msgspec does not look into the texts of fields it does not know
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EventError(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise EventError("the body is nested too deeply") from None
+    if body.count(b"[") + body.count(b"{") > MAX_NESTED and _depth(body) > MAX_NESTED:
+        raise EventError("the body is nested too deeply")
+    return event
+
+
+def _decode(body: bytes) -> Event:
+    try:
+        return _decoder.decode(body)
+    except msgspec.ValidationError:
+        _well_formed.decode(body)  # json lets through NaN and halves of a character
+        return _read_leniently(body)
+
+
+def _depth(body: bytes) -> int:
+    """How deeply a body of well-formed JSON is nested."""
+    depth = deepest = 0
+    for mark in _TEXT.sub(b"", body):
+        if mark in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif mark in b"]}":
+            depth -= 1
+    return deepest
 
 
 def _read_leniently(body: bytes) -> Event:
     """The way of the few bodies whose types differ from what hosts send today."""
     try:
         # Numbers stay the text they were: 1757840723.10 must not become …23.1.
-        told = json.loads(body, parse_float=str, parse_int=str)
-    except (ValueError, RecursionError) as error:
+        told = json.loads(body.decode(), parse_float=str, parse_int=str)
+    except RecursionError:
+        raise EventError("the body is nested too deeply") from None
+    except ValueError as error:
         raise EventError(f"the body is not JSON: {error}") from None
     if not isinstance(told, dict):
         raise EventError(f"the body is {_kind(told)}, an object is needed")

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat, ValidationResult
@@ -173,3 +173,8 @@ def _grouped(code: int, national: str, groups: tuple[int, ...]) -> str:
         parts.append(national[start : start + length])
         start += length
     return f"+{code} ({parts[0]}) {'-'.join(parts[1:])}"
+
+
+def numbers_kept() -> dict[str, Any]:
+    """Hits, misses and size of what is remembered of numbers, as functools tells it."""
+    return {"e164": _to_e164.cache_info(), "display": _display.cache_info()}

@@ -4,8 +4,7 @@ Bridges joined by a Local pair are one room: who is in either talks with who is 
 conversations). Presence is read from the visits of all legs of a call, in the order of facts.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 
 import msgspec
 
@@ -43,17 +42,22 @@ def gatherings(legs: Mapping[str, Leg], people: Mapping[str, Party]) -> list[Gat
 
 
 def _moves(legs: Mapping[str, Leg]) -> list[tuple[Moment, str, str | None]]:
-    """Every entering (bridge) and leaving (None), by position."""
-    moves: list[tuple[Moment, str, str | None]] = []
-    for unique_id, leg in legs.items():
-        for visit in leg.visits:
-            moves.append((visit.entered, unique_id, visit.bridge or f"?{unique_id}"))
-            left = visit.left
-            if left is not None:
-                moves.append((left, unique_id, None))
-    # A move is a leaving and an entering at one position: the leaving comes first.
-    moves.sort(key=lambda move: (move[0].position, move[2] is not None))
-    return moves
+    """Every entering (bridge) and leaving (None), by position.
+
+    At one position a channel leaves its bridge before it enters the next; but who leaves a bridge at the very
+    position at which it was entered (see ``without_leaves``) leaves it after that.
+    """
+    visits = [(unique_id, visit) for unique_id, leg in legs.items() for visit in leg.visits]
+    entered = {(visit.entered.position, visit.bridge) for _, visit in visits}
+    moves: list[tuple[int, int, Moment, str, str | None]] = []
+    for unique_id, visit in visits:
+        came, left = visit.entered, visit.left
+        moves.append((came.position, 1, came, unique_id, visit.bridge or f"?{unique_id}"))
+        if left is not None:
+            turn = 2 if (left.position, visit.bridge) in entered else 0
+            moves.append((left.position, turn, left, unique_id, None))
+    moves.sort(key=lambda move: move[:2])
+    return [move[2:] for move in moves]
 
 
 def _rooms(
@@ -81,14 +85,14 @@ def _rooms(
     return [tuple(room) for room in rooms.values() if len(room) > 1]
 
 
-def without_leaves(legs: Mapping[str, Leg]) -> dict[str, Leg]:
+def without_leaves(legs: Mapping[str, Leg]) -> Mapping[str, Leg]:
     """The legs of a call that has shown no bridge_leave, as its hangups let them be read.
 
     There a hangup takes its leg and its Local pair out of their bridges, and who is then left alone counts as
     gone (DESIGN: hosts send start, dial, bridge, hangup at the least).
     """
     if any(leg.leaves for leg in legs.values()):
-        return dict(legs)
+        return legs
     gone: dict[str, Moment] = {}
     for unique_id, leg in legs.items():
         if leg.hangup:
@@ -96,22 +100,39 @@ def without_leaves(legs: Mapping[str, Leg]) -> dict[str, Leg]:
             for other, half in legs.items():
                 if other == unique_id or (pair and half.local_pair == pair):
                     gone[other] = min(gone.get(other, leg.hangup.when), leg.hangup.when)
-    seen = {unique_id: _out(leg, gone.get(unique_id)) for unique_id, leg in legs.items()}
-    return _let_the_lonely_go(seen)
+    if not any(unique_id in gone and leg.inside for unique_id, leg in legs.items()):
+        return legs
+    joined = _last_entered(legs)
+    seen = {
+        unique_id: _out(leg, gone[unique_id], joined) if unique_id in gone else leg
+        for unique_id, leg in legs.items()
+    }
+    return _let_the_lonely_go(seen, joined)
 
 
-def _out(leg: Leg, when: Moment | None) -> Leg:
-    """The leg with its last visit closed at ``when``, or at once where the hangup arrived before it."""
-    if when is None or leg.inside is None:
+def _last_entered(legs: Mapping[str, Leg]) -> dict[str, Moment]:
+    """When each bridge was entered last, by whomever."""
+    joined: dict[str, Moment] = {}
+    for leg in legs.values():
+        for visit in leg.visits:
+            joined[visit.bridge] = max(joined.get(visit.bridge, visit.entered), visit.entered)
+    return joined
+
+
+def _out(leg: Leg, when: Moment, joined: Mapping[str, Moment]) -> Leg:
+    """The leg with its last visit closed at ``when``, but not before everybody had come into that bridge.
+
+    A hangup may overtake the bridge events of its call; that they were in one bridge is true all the same.
+    """
+    last = leg.inside
+    if last is None:
         return leg
-    last = leg.visits[-1]
-    left = max(when, last.entered)
-    return msgspec.structs.replace(
-        leg, visits=(*leg.visits[:-1], Visit(last.bridge, last.entered, left, last.with_number))
-    )
+    left = max(when, joined[last.bridge]) if last.bridge else max(when, last.entered)
+    closed = Visit(last.bridge, last.entered, left, last.with_number)
+    return msgspec.structs.replace(leg, visits=(*leg.visits[:-1], closed))
 
 
-def _let_the_lonely_go(legs: dict[str, Leg]) -> dict[str, Leg]:
+def _let_the_lonely_go(legs: dict[str, Leg], joined: Mapping[str, Moment]) -> dict[str, Leg]:
     """Close the visit of whoever is left alone in a bridge that somebody has been in and left."""
     stays: dict[str, list[str]] = {}
     ends: dict[str, Moment] = {}
@@ -124,15 +145,5 @@ def _let_the_lonely_go(legs: dict[str, Leg]) -> dict[str, Leg]:
     for bridge, left_in in stays.items():
         if len(left_in) == 1 and bridge in ends:
             alone = left_in[0]
-            legs[alone] = _out(legs[alone], ends[bridge])
+            legs[alone] = _out(legs[alone], ends[bridge], joined)
     return legs
-
-
-def span(gathered: Sequence[Gathering]) -> tuple[datetime, datetime | None] | None:
-    """When the first of these began and the last ended (None: one still goes on)."""
-    if not gathered:
-        return None
-    since = min(gathering.since.at for gathering in gathered)
-    if any(gathering.until is None for gathering in gathered):
-        return since, None
-    return since, max(gathering.until.at for gathering in gathered if gathering.until)

@@ -42,9 +42,9 @@ def host_time(text: str, timezone: str) -> datetime | None:
     """``YYYY-MM-DD HH:MM:SS`` (or with T) of the host's wall clock as UTC; None for anything else."""
     try:
         told = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return (told if told.tzinfo else told.replace(tzinfo=ZoneInfo(timezone))).astimezone(UTC)
+        return (told if told.tzinfo else told.replace(tzinfo=ZoneInfo(timezone))).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None  # no time, or one at the edge of the calendar
 
 
 def tell_times(

@@ -3,17 +3,21 @@
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from time import perf_counter
 
 import structlog
 
 from calls.facts import Fact
-from projections.calls import CallsFold
 from otel.metrics import Metrics
-from projections.ports import Checkpoint, FactReader, Fenced, ReaderTrouble, Tables
+from projections.calls import CallsFold
+from projections.ports import Checkpoint, FactReader, Fenced, GiveWay, ReaderTrouble, Tables
 
 log = structlog.get_logger(__name__)
 
 BATCH = 2_000
+AT_ONCE = 100
+PACE = 0.2
+"""Seconds between two batches: what a row may be behind for the sake of writing it once."""
 PLACE = "calls"
 
 
@@ -29,10 +33,11 @@ class LiveCalls:
         now: Callable[[], datetime],
         moved: Callable[[Checkpoint], None],
         allowed: asyncio.Event,
+        give_way: GiveWay,
     ) -> None:
         self._facts, self._tables = facts, tables
         self._metrics, self._now, self._moved = metrics, now, moved
-        self._allowed = allowed
+        self._allowed, self._give_way = allowed, give_way
         self._awake = asyncio.Event()
         self._stopping = False
         self.checkpoint = Checkpoint()
@@ -68,13 +73,16 @@ class LiveCalls:
                 elif not loaded:
                     await self.load()
                     loaded = True
-                while loaded and self._allowed.is_set() and await self.step():
-                    await asyncio.sleep(0)  # the turn of everybody else in the loop
+                while loaded and self._allowed.is_set() and await self.step() == BATCH:
+                    pass
             except (ReaderTrouble, Fenced) as error:
                 log.warning("the projection of calls begins anew", reason=str(error))
                 loaded = False
             if self._stopping:
                 return
+            if loaded:
+                # What comes in the meantime is folded and written together: a call told once, not event by event.
+                await asyncio.sleep(PACE)
             await self._wait(POLL if loaded else RETRY)
 
     async def _wait(self, seconds: float) -> None:
@@ -91,8 +99,11 @@ class LiveCalls:
         if not facts:
             self._metrics.projection_lag_seconds.labels(projection=PLACE).set(0)
             return 0
-        for fact in facts:
-            await project(self.fold, fact, self._facts)
+        for begin in range(0, len(facts), AT_ONCE):
+            begun = perf_counter()
+            for fact in facts[begin : begin + AT_ONCE]:
+                await project(self.fold, fact, self._facts)
+            await self._give_way(perf_counter() - begun)
         rows = self.fold.take()
         await self._tables.write(rows, self.checkpoint, checkpoint, self.fold.name)
         self.checkpoint = checkpoint

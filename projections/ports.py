@@ -1,6 +1,6 @@
 """What the projections need of the world: facts below the horizon, and tables to write rows into."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -30,6 +30,10 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
 
 NameOf = Callable[[str, str], str | None]
 """(enterprise, phone) to the name that the directory gives a customer."""
+
+
+GiveWay = Callable[[float], Awaitable[None]]
+"""Lets other tasks of the loop have their turn, after so many seconds of work without a pause."""
 
 
 class FactReader(Protocol):

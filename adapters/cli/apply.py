@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from adapters.cli.writing import apply_somehow
+from adapters.cli.writing import Upload, apply_somehow
 from adapters.directory.file import read_directory_file
 from adapters.settings import load_settings
 from otel.logs import configure_logs
@@ -25,7 +25,8 @@ def apply(*, file: Path, as_json: bool) -> None:
     files = read_directory_file(file)
     settings = load_settings(os.environ, Path.cwd())
     configure_logs(settings.log_format, "warning")
-    said = asyncio.run(apply_somehow(settings, file, files))
+    upload = Upload(file.name, file.read_text(encoding="utf-8"), str(file.resolve().parent))
+    said = asyncio.run(apply_somehow(settings, upload, files))
     if as_json:
         click.echo(json.dumps(said, ensure_ascii=False))
         return

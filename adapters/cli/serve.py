@@ -59,6 +59,11 @@ async def _greet(service: Service, *, sample: bool) -> None:
     base = service.settings.base_url
     click.echo(f"callfold: ready on {base}")
     click.echo(f"    open  {base}/login?key={service.sessions.new_link()}")
+    click.echo(f"    type  {_own_name()} play 2-1        (in a second terminal)")
+
+
+def _own_name() -> str:
+    """How this command was called, as somebody in the same folder would type it."""
     command = Path(sys.argv[0])
-    shown = os.path.relpath(command) if command.is_absolute() else str(command)
-    click.echo(f"    type  {shown} play 2-1        (in a second terminal)")
+    here = Path.cwd()
+    return str(command.relative_to(here)) if command.is_relative_to(here) else str(command)

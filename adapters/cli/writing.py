@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import asyncpg
 import httpx
@@ -29,7 +28,15 @@ class _Changed(msgspec.Struct):
     detail: str = ""
 
 
-async def apply_somehow(settings: Settings, path: Path, files: tuple[EnterpriseFile, ...]) -> list[str]:
+class Upload(msgspec.Struct, frozen=True):
+    """A directory file as the service takes it; ``folder``: where relative paths in it begin."""
+
+    name: str
+    text: str
+    folder: str
+
+
+async def apply_somehow(settings: Settings, upload: Upload, files: tuple[EnterpriseFile, ...]) -> list[str]:
     """Apply a directory file where the writer is; the lines that say what changed."""
     async with open_store(settings) as (database, pool):
         writer = Writer(
@@ -44,7 +51,7 @@ async def apply_somehow(settings: Settings, path: Path, files: tuple[EnterpriseF
         async with _writing(writer) as alone:
             if alone:
                 return await apply_files(EventStore(pool, writer), pool, SystemClock(), files)
-        return await _through_service(settings, pool, path)
+        return await _through_service(settings, pool, upload)
 
 
 @asynccontextmanager
@@ -64,18 +71,13 @@ async def _writing(writer: Writer) -> AsyncIterator[bool]:
             writer.stop()
 
 
-async def _through_service(settings: Settings, pool: asyncpg.Pool, path: Path) -> list[str]:
+async def _through_service(settings: Settings, pool: asyncpg.Pool, upload: Upload) -> list[str]:
     url = await pool.fetchval("SELECT url FROM leader") or settings.base_url
-    upload = {
-        "name": path.name,
-        "text": path.read_text(encoding="utf-8"),
-        "folder": str(path.resolve().parent),
-    }
     try:
         async with httpx.AsyncClient(timeout=120, trust_env=False) as client:
             answer = await client.post(
                 f"{url}/api/directory",
-                json=upload,
+                json=msgspec.to_builtins(upload),
                 headers={"Authorization": f"Bearer {admin_token(settings)}"},
             )
     except httpx.HTTPError as error:

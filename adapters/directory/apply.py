@@ -1,6 +1,7 @@
 """``callfold apply``: makes the directory of each enterprise what the file says, by facts of what changes."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 
 import asyncpg
 import msgspec
@@ -13,6 +14,8 @@ from calls.exchange import read_change
 from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, Fact, NewFact
 
 NEWEST = (1 << 63) - 1
+AT_ONCE = 1_000
+"""Changes that wait for one commit."""
 
 
 class ApplyRefused(Exception):
@@ -32,7 +35,9 @@ class SecretEntry(msgspec.Struct, frozen=True):
 
 async def read_secrets(source: asyncpg.Pool | asyncpg.Connection) -> dict[str, SecretEntry]:
     """Secrets of every enterprise by number."""
-    rows = await source.fetch("SELECT enterprise, token, bot_kind, bot_value FROM secrets ORDER BY enterprise")
+    rows = await source.fetch(
+        "SELECT enterprise, token, bot_kind, bot_value FROM secrets ORDER BY enterprise"
+    )
     return {
         row["enterprise"]: SecretEntry(
             row["enterprise"], row["token"], BotSource(row["bot_kind"], row["bot_value"])
@@ -68,20 +73,30 @@ async def apply_files(
     for file in files:
         number = file.directory.profile.number
         old = known.get(number)
-        for change in changes(old, file.directory):
-            await facts.append(
-                NewFact(
-                    enterprise=number,
-                    stream=DIRECTORY_STREAM,
-                    kind=DIRECTORY_CHANGED,
-                    source="service",
-                    occurred_at=clock.now(),
-                    body=msgspec.json.encode(change),
-                ),
-                within=30,
-            )
-            said.append(f"{number}: {_say(change, known=_knew(old, change))}")
+        wanted_changes = changes(old, file.directory)
+        for some in batched(wanted_changes, AT_ONCE):
+            async with asyncio.TaskGroup() as group:
+                for change in some:
+                    group.create_task(facts.append(_fact(number, change, clock), within=30))
+        said += [f"{number}: {_say(change, known=_knew(old, change))}" for change in wanted_changes]
     return said
+
+
+def batched(told: Sequence[DirectoryChange], size: int) -> Iterator[Sequence[DirectoryChange]]:
+    """The changes in order, so many at a time: entries differ in key, so those of one lot may be stored together."""
+    for begin in range(0, len(told), size):
+        yield told[begin : begin + size]
+
+
+def _fact(number: str, change: DirectoryChange, clock: Clock) -> NewFact:
+    return NewFact(
+        enterprise=number,
+        stream=DIRECTORY_STREAM,
+        kind=DIRECTORY_CHANGED,
+        source="service",
+        occurred_at=clock.now(),
+        body=msgspec.json.encode(change),
+    )
 
 
 def _knew(old: Directory | None, change: DirectoryChange) -> bool:

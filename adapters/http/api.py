@@ -1,19 +1,15 @@
-"""What is read (CONTRACT 4.2): calls, customers, statistics, health; and the writing verbs of the command line."""
+"""What is read (CONTRACT 4.2): calls, customers, health, metrics."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import asyncpg
-import msgspec
-from litestar import Response, Router, get, post
+from litestar import Response, Router, get
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
-from adapters.directory.apply import ApplyRefused
-from adapters.directory.file import DirectoryFileError, read_directory_text
 from adapters.http.problems import Problem
 from adapters.http.sessions import Sessions
 from adapters.store.queries import (
@@ -33,7 +29,7 @@ Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]
 
 
 class Inside(Protocol):
-    """What the API needs of the running service."""
+    """What reading needs of the running service."""
 
     pool: asyncpg.Pool
 
@@ -43,18 +39,6 @@ class Inside(Protocol):
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether calls are taken and shown, and what is missing."""
-        ...
-
-    def statistics(self) -> dict[str, Any]:
-        """Figures of the running service."""
-        ...
-
-    async def apply(self, files: Any) -> list[str]:
-        """Apply directory files as the one writer."""
-        ...
-
-    async def replay_parked(self) -> int:
-        """Have the actors fold their parked facts once more; how many do fold now."""
         ...
 
 
@@ -68,30 +52,20 @@ def bearer_guard(sessions: Sessions) -> Guard:
     return guard
 
 
-class DirectoryUpload(msgspec.Struct, frozen=True):
-    """A directory file as ``callfold apply`` sends it; ``folder``: where relative paths in it begin."""
-
-    name: str
-    text: str
-    folder: str
+Limit = Annotated[int, QueryParameter(ge=1, le=MOST)]
 
 
-Limit = Annotated[int, Parameter(ge=1, le=MOST)]
-
-
-def api_routes(inside: Inside, guard: Guard) -> Router:
-    """``/api`` and ``/stats``."""
-
+def _calls(inside: Inside, guard: Guard) -> list[HTTPRouteHandler]:
     @get("/api/calls", guards=[guard])
     async def calls(
-        enterprise: str | None = None,
-        since: Annotated[str | None, Parameter(query="from")] = None,
-        until: Annotated[str | None, Parameter(query="to")] = None,
-        phone: str | None = None,
-        direction: str | None = None,
-        outcome: str | None = None,
+        enterprise: FromQuery[str | None] = None,
+        since: Annotated[str | None, QueryParameter(name="from")] = None,
+        until: Annotated[str | None, QueryParameter(name="to")] = None,
+        phone: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
+        outcome: FromQuery[str | None] = None,
         limit: Limit = 50,
-        after: str | None = None,
+        after: FromQuery[str | None] = None,
     ) -> Page:
         wanted = CallsWanted(
             enterprise=enterprise,
@@ -111,44 +85,40 @@ def api_routes(inside: Inside, guard: Guard) -> Router:
             raise Problem(400, str(error)) from error
 
     @get("/api/calls/{enterprise:str}/{call_id:str}", guards=[guard])
-    async def call(enterprise: str, call_id: str) -> dict[str, Any]:
+    async def call(enterprise: FromPath[str], call_id: FromPath[str]) -> dict[str, Any]:
         chats = [(enterprise, chat.chat_id) for chat in inside.directory(enterprise).subscribers.values()]
         found = await one_call(inside.pool, enterprise, call_id, chats)
         if found is None:
             raise Problem(404, f"enterprise {enterprise} has no call with a leg {call_id}")
         return found
 
+    return [calls, call]
+
+
+def _customers(inside: Inside, guard: Guard) -> list[HTTPRouteHandler]:
     @get("/api/customers", guards=[guard])
-    async def customers(enterprise: str | None = None, limit: Limit = 50, after: str | None = None) -> Page:
+    async def customers(
+        enterprise: FromQuery[str | None] = None, limit: Limit = 50, after: FromQuery[str | None] = None
+    ) -> Page:
         try:
             return await list_customers(inside.pool, enterprise, limit, after)
         except BadCursor as error:
             raise Problem(400, str(error)) from error
 
     @get("/api/customers/{enterprise:str}/{phone:str}", guards=[guard])
-    async def customer(enterprise: str, phone: str) -> dict[str, Any]:
+    async def customer(enterprise: FromPath[str], phone: FromPath[str]) -> dict[str, Any]:
         found = await one_customer(inside.pool, enterprise, _phone(inside, enterprise, phone))
         if found is None:
             raise Problem(404, f"enterprise {enterprise} has no customer {phone}")
         return found
 
-    @get("/stats", guards=[guard])
-    async def stats() -> dict[str, Any]:
-        return inside.statistics()
+    return [customers, customer]
 
-    @post("/api/directory", guards=[guard], status_code=200)
-    async def directory(data: DirectoryUpload) -> dict[str, Any]:
-        try:
-            files = read_directory_text(data.text, data.name, Path(data.folder))
-            return {"changes": await inside.apply(files)}
-        except (DirectoryFileError, ApplyRefused) as error:
-            raise Problem(400, str(error)) from error
 
-    @post("/api/parked/replay", guards=[guard], status_code=200)
-    async def replay() -> dict[str, int]:
-        return {"replayed": await inside.replay_parked()}
-
-    return Router("/", route_handlers=[calls, call, customers, customer, stats, directory, replay])
+def api_routes(inside: Inside, guard: Guard) -> Router:
+    """``/api/calls`` and ``/api/customers``."""
+    handlers = [*_calls(inside, guard), *_customers(inside, guard)]
+    return Router("/", route_handlers=handlers)
 
 
 def health_routes(inside: Inside) -> Router:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import structlog
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
-import structlog
 
 from adapters.http.ingest import PATHS, Ingest, Receive, Scope, Send
 from adapters.http.openapi import hosts_paths

@@ -33,6 +33,11 @@ class Gate:
         self.loaded = False
         """False until the Tokens were read for the first time: nobody can be refused before."""
 
+    @property
+    def size(self) -> int:
+        """How many Tokens are known."""
+        return len(self._admissions)
+
     def admit(self, token: str) -> Admission | None:
         """The enterprise of a Token, None for a Token of nobody."""
         return self._admissions.get(token)

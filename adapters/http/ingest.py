@@ -27,8 +27,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 PATHS: Final = {f"/{kind}": kind for kind in EVENT_KINDS}
 LARGEST_BODY: Final = 64 * 1024
-WITHIN: Final = 2.5
-"""Seconds in which the commit must be finished; hosts give up after 3."""
+WITHIN: Final = 2.4
+"""Seconds in which the commit must be finished; hosts give up after 3, and the answer has to reach them."""
 BODY_WITHIN: Final = 10.0
 """Seconds in which the body must have come."""
 RETRY_AFTER: Final = "2"
@@ -54,6 +54,8 @@ class Ingest:
         self._tracing, self._metrics, self._new_id, self._leader = tracing, metrics, new_id, leader
         self._stored = metrics.answers.labels(status="200")
         self._received: dict[tuple[str, str], Any] = {}
+        self._reading: dict[asyncio.Task[Any], float] = {}
+        """Requests whose body is not there yet, and since when (loop time)."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -61,9 +63,7 @@ class Ingest:
         told = headers.get(b"x-request-id", b"")
         ident = request_id(told.decode("latin-1"), self._new_id) if told else self._new_id()
         try:
-            if scope["method"] != "POST":
-                raise Problem(405, "events are sent by POST", {"allow": "POST"})
-            body = await _body(headers, receive)
+            body = await self._body(scope, headers, receive)
             place = await self._store(PATHS[scope["path"]], scope, headers, body, ident)
         except Problem as problem:
             self._metrics.answers.labels(status=str(problem.status)).inc()
@@ -119,6 +119,39 @@ class Ingest:
             raise Problem(503, detail, {"retry-after": RETRY_AFTER}) from error
         self._count(enterprise, kind)
         return place
+
+    async def _body(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        if scope["method"] != "POST":
+            raise Problem(405, "events are sent by POST", {"allow": "POST"})
+        told = headers.get(b"content-length", b"")
+        if told.isdigit() and int(told) > LARGEST_BODY:
+            raise _too_large()
+        task = asyncio.current_task()
+        assert task is not None
+        # One look at all slow requests now and then costs less than a timeout of its own for every request.
+        self._reading[task] = asyncio.get_running_loop().time()
+        try:
+            body = await _whole_body(receive)
+        except asyncio.CancelledError:
+            if task in self._reading:
+                raise
+            task.uncancel()
+            raise Problem(
+                408, f"the body did not come within {BODY_WITHIN:.0f} s", {"connection": "close"}
+            ) from None
+        finally:
+            self._reading.pop(task, None)
+        return body
+
+    async def give_up_slow(self) -> None:
+        """Answer 408 to requests whose body does not come; until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(1.0)  # between two looks
+            latest = loop.time() - BODY_WITHIN
+            for task in [task for task, since in self._reading.items() if since < latest]:
+                del self._reading[task]
+                task.cancel()
 
     async def _traced(self, fact: NewFact, unique_id: str, ident: str) -> Appended:
         """The same with spans: the request, and below it the append."""
@@ -194,38 +227,24 @@ def _idempotency_key(headers: dict[bytes, bytes]) -> str | None:
     return key
 
 
-async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
-    told = headers.get(b"content-length", b"")
-    if told.isdigit() and int(told) > LARGEST_BODY:
-        raise _too_large()
-    message = await _received(receive)
+async def _whole_body(receive: Receive) -> bytes:
+    message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
         parts = [body]
         size = len(body)
         while message.get("more_body"):
-            message = await _received(receive)
+            message = await receive()
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > LARGEST_BODY:
                 raise _too_large()
         body = b"".join(parts)
+    if message["type"] == "http.disconnect":
+        raise Problem(400, "the sender went away before the body was complete")
     if len(body) > LARGEST_BODY:
         raise _too_large()
     return body
-
-
-async def _received(receive: Receive) -> dict[str, Any]:
-    try:
-        async with asyncio.timeout(BODY_WITHIN):
-            message = await receive()
-    except TimeoutError:
-        raise Problem(
-            408, f"the body did not come within {BODY_WITHIN:.0f} s", {"connection": "close"}
-        ) from None
-    if message["type"] == "http.disconnect":
-        raise Problem(400, "the sender went away before the body was complete")
-    return message
 
 
 def _too_large() -> Problem:

@@ -1,13 +1,12 @@
 """Signing in, and where ``/`` leads."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Response, Router, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
-from litestar.enums import RequestEncodingType
 from litestar.handlers import BaseRouteHandler
-from litestar.params import Body
+from litestar.params import FromQuery, URLEncodedBody
 from litestar.response import Redirect
 
 from adapters.http.api import Guard
@@ -48,14 +47,14 @@ def login_routes(sessions: Sessions) -> Router:
         return Redirect(HOME, status_code=303, cookies=[cookie])
 
     @get("/login", media_type="text/html")
-    async def login(key: str = "") -> Response[None] | Response[str]:
+    async def login(key: FromQuery[str] = "") -> Response[None] | Response[str]:
         if key and sessions.redeem(key):
             return signed_in()
         return Response(LOGIN.format(said=WRONG if key else SAID), status_code=401 if key else 200)
 
     @post("/login", media_type="text/html")
     async def sign_in(
-        data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
+        data: URLEncodedBody[dict[str, str]],
     ) -> Response[None] | Response[str]:
         if sessions.redeem(data.get("key", "")):
             return signed_in()

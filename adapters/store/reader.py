@@ -45,7 +45,8 @@ JOIN {call_legs} other ON other.enterprise = mine.enterprise AND other.call_id =
 WHERE (mine.enterprise, mine.unique_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 """
 
-# Calls that may still need something done: open ones, and recent ones whose last state no chat was shown.
+# Calls that may still need something done: open ones, and recent ones whose last state a chat was not shown. What was
+# under way when the call ended may be recorded after its end, and shows an earlier state.
 UNSETTLED = """
 SELECT enterprise, call_id FROM calls WHERE outcome = 'open'
 UNION
@@ -56,16 +57,27 @@ WHERE calls.outcome <> 'open' AND calls.last_position > $3
       SELECT 1 FROM facts shown
       WHERE shown.enterprise = calls.enterprise
         AND shown.stream = 'delivery/' || chat.chat_id || '/' || calls.call_id
-        AND shown.kind <> 'delivery_intended'
         AND shown.position > calls.last_position
+        AND CASE
+            WHEN shown.kind IN ('delivery_sent', 'delivery_edited')
+                THEN convert_from(shown.body, 'UTF8')::jsonb ->> 'phase' = 'ended'
+            WHEN shown.kind = 'delivery_refused'
+                THEN convert_from(shown.body, 'UTF8')::jsonb ->> 'final' = 'true'
+            ELSE false
+        END
   )
 UNION
 SELECT enterprise, unique_id FROM call_legs WHERE lost
 """
 
+# The newest fact that is older than the window. From the end backwards: min() of what is in the window would be
+# looked for from the first fact on.
 RECENT = """
-SELECT coalesce(min(position), 0) FROM facts
-WHERE recorded_at > (SELECT recorded_at FROM facts ORDER BY position DESC LIMIT 1) - $1::interval
+SELECT coalesce((
+    SELECT position FROM facts
+    WHERE recorded_at <= (SELECT recorded_at FROM facts ORDER BY position DESC LIMIT 1) - $1::interval
+    ORDER BY position DESC LIMIT 1
+), 0)
 """
 
 

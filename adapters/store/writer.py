@@ -31,6 +31,11 @@ LONGEST_COMMIT = 10.0
 """Seconds that a batch may take in which nobody has a deadline."""
 MARGIN = 0.15
 """Seconds kept back of the callers' deadline, to answer them in."""
+PRESSING = 16
+"""Facts in one batch from which on the writer counts as pressed."""
+PRESSED_FOR = 0.1
+TICK = 0.1
+"""Seconds between two looks for facts whose time is over: one look for all costs less than a timer for each."""
 MOST_WAITING = 20_000
 """Facts that may wait for their commit; more are refused at once."""
 
@@ -66,6 +71,8 @@ class Writer:
         self._connection: asyncpg.Connection | None = None
         self._incarnation = 0
         self._stopping = False
+        self._ticking = False
+        self._pressed_until = 0.0
         self.stands_by = True
         """True while another instance writes; False also while the lock is being taken anew."""
         self.leading = asyncio.Event()
@@ -85,13 +92,27 @@ class Writer:
         entry = Pending(fact, loop.create_future(), deadline)
         self._waiting.append(entry)
         self._awake.set()
-        if within is None:
-            return await entry.answer
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await entry.answer
-        except TimeoutError:
-            raise StoreUnavailable("not committed in time") from None
+        if deadline is not None and not self._ticking:
+            self._ticking = True
+            loop.call_later(TICK, self._tick)
+        return await entry.answer
+
+    def _tick(self) -> None:
+        """Answer whoever's time is over while waiting; what is in flight is answered by its transaction."""
+        now = asyncio.get_running_loop().time()
+        late = [entry for entry in self._waiting if entry.deadline is not None and entry.deadline < now]
+        if late:
+            self._waiting = deque(entry for entry in self._waiting if entry not in late)
+        for entry in late:
+            _fail(entry, StoreUnavailable("not committed in time"))
+        self._ticking = any(entry.deadline is not None for entry in self._waiting)
+        if self._ticking:
+            asyncio.get_running_loop().call_later(TICK, self._tick)
+
+    @property
+    def pressed(self) -> bool:
+        """True while so many facts come at once that what follows from them should wait."""
+        return asyncio.get_running_loop().time() < self._pressed_until
 
     @property
     def waiting(self) -> int:
@@ -160,6 +181,8 @@ class Writer:
             (entry.deadline - loop.time() - MARGIN for entry in batch if entry.deadline is not None),
             default=LONGEST_COMMIT,
         )
+        if len(batch) >= PRESSING:
+            self._pressed_until = loop.time() + PRESSED_FOR
         begun = perf_counter()
         recorded_at = self._clock.now()
         try:
@@ -184,8 +207,8 @@ class Writer:
         for entry in batch:
             if entry.deadline is None or entry.deadline > latest:
                 fit.append(entry)
-            elif not entry.answer.done():
-                entry.answer.set_exception(StoreUnavailable("not committed in time"))
+            else:
+                _fail(entry, StoreUnavailable("not committed in time"))
         return fit
 
     def _tell(self, written: Written, recorded_at: datetime) -> None:
@@ -210,8 +233,7 @@ class Writer:
             if not entry.answer.done():
                 entry.answer.set_result(place)
         for entry, error in written.failed:
-            if not entry.answer.done():
-                entry.answer.set_exception(error)
+            _fail(entry, error)
         if facts:
             facts.sort(key=lambda fact: fact.position)
             self._committed(facts)
@@ -222,8 +244,8 @@ class Writer:
         for entry in batch:
             if entry.deadline is None and not self._stopping:
                 again.append(entry)
-            elif not entry.answer.done():
-                entry.answer.set_exception(error)
+            else:
+                _fail(entry, error)
         self._waiting.extendleft(reversed(again))
 
     async def _let_go(self) -> None:
@@ -241,5 +263,9 @@ class Writer:
         if self._stopping:
             while self._waiting:
                 entry = self._waiting.popleft()
-                if not entry.answer.done():
-                    entry.answer.set_exception(StoreUnavailable("the service stops"))
+                _fail(entry, StoreUnavailable("the service stops"))
+
+
+def _fail(entry: Pending, error: Exception) -> None:
+    if not entry.answer.done():
+        entry.answer.set_exception(error)

@@ -1,0 +1,102 @@
+"""What operators and the verbs of the command line ask of the running service: statistics, caches, writing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+from litestar import Router, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
+
+from adapters.directory.apply import ApplyRefused
+from adapters.directory.file import DirectoryFileError, EnterpriseFile, read_directory_text
+from adapters.http.api import Guard
+from adapters.http.problems import Problem
+
+
+class Operated(Protocol):
+    """What these routes need of the running service."""
+
+    def statistics(self) -> dict[str, Any]:
+        """Figures of the running service."""
+        ...
+
+    def cache_statistics(self) -> dict[str, Any]:
+        """What is kept in memory beside the facts, with hits and misses."""
+        ...
+
+    async def reload(self) -> None:
+        """Read Tokens and bots anew."""
+        ...
+
+    def number_of(self, enterprise: str) -> str | None:
+        """The number of an enterprise that is named by number or name."""
+        ...
+
+    async def apply(self, files: Sequence[EnterpriseFile]) -> list[str]:
+        """Apply directory files as the one writer."""
+        ...
+
+    async def replay_parked(self) -> int:
+        """Have the actors fold their parked facts once more; how many do fold now."""
+        ...
+
+
+class DirectoryUpload(msgspec.Struct, frozen=True):
+    """A directory file as ``callfold apply`` sends it; ``folder``: where relative paths in it begin."""
+
+    name: str
+    text: str
+    folder: str
+
+
+def admin_routes(inside: Operated, guard: Guard) -> Router:
+    """``/stats``, ``/cache``, ``/api/directory`` and ``/api/parked``."""
+    handlers = [*_statistics(inside, guard), *_caches(inside, guard), *_writing(inside, guard)]
+    return Router("/", route_handlers=handlers)
+
+
+def _statistics(inside: Operated, guard: Guard) -> list[HTTPRouteHandler]:
+    @get("/stats", guards=[guard])
+    async def stats() -> dict[str, Any]:
+        return inside.statistics()
+
+    @get("/stats/cache", guards=[guard])
+    async def cache() -> dict[str, Any]:
+        return inside.cache_statistics()
+
+    return [stats, cache]
+
+
+def _caches(inside: Operated, guard: Guard) -> list[HTTPRouteHandler]:
+    @post("/cache/refresh", guards=[guard], status_code=200)
+    async def refresh() -> dict[str, str]:
+        await inside.reload()
+        return {"status": "refreshed"}
+
+    @post("/cache/invalidate/{enterprise:str}", guards=[guard], status_code=200)
+    async def invalidate(enterprise: FromPath[str]) -> dict[str, str]:
+        number = inside.number_of(enterprise)
+        if number is None:
+            raise Problem(404, f"no enterprise has the number or name {enterprise}")
+        await inside.reload()
+        return {"status": "invalidated", "enterprise": number}
+
+    return [refresh, invalidate]
+
+
+def _writing(inside: Operated, guard: Guard) -> list[HTTPRouteHandler]:
+    @post("/api/directory", guards=[guard], status_code=200)
+    async def directory(data: JSONBody[DirectoryUpload]) -> dict[str, Any]:
+        try:
+            files = read_directory_text(data.text, data.name, Path(data.folder))
+            return {"changes": await inside.apply(files)}
+        except (DirectoryFileError, ApplyRefused) as error:
+            raise Problem(400, str(error)) from error
+
+    @post("/api/parked/replay", guards=[guard], status_code=200)
+    async def replay() -> dict[str, int]:
+        return {"replayed": await inside.replay_parked()}
+
+    return [directory, replay]

@@ -1,0 +1,24 @@
+"""Turns: work that may wait gives way to hosts that wait for their answer.
+
+A 200 means that the event is stored; what follows from it may come a moment later. While many hosts wait at once,
+work behind the store takes a share of the time and no more, so that none of them runs into its timeout because of a
+card or a row (DESIGN: commit, then answer; everything after it may be behind).
+"""
+
+import asyncio
+from collections.abc import Callable
+
+REST = 8.0
+"""Seconds of rest for a second of work while hosts wait: each worker has a ninth of the time then."""
+LONGEST_REST = 0.25
+
+
+class Turns:
+    """Gives other tasks of the loop their turn; ``pressed`` says whether many hosts wait just now."""
+
+    def __init__(self, pressed: Callable[[], bool]) -> None:
+        self._pressed = pressed
+
+    async def give_way(self, worked: float) -> None:
+        """Returns when it is the worker's turn again, after ``worked`` seconds without a pause."""
+        await asyncio.sleep(min(worked * REST, LONGEST_REST) if self._pressed() else 0)
