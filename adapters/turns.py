@@ -8,8 +8,8 @@ card or a row (DESIGN: commit, then answer; everything after it may be behind).
 import asyncio
 from collections.abc import Callable
 
-REST = 8.0
-"""Seconds of rest for a second of work while hosts wait: each worker has a ninth of the time then."""
+REST = 16.0
+"""Seconds of rest for a second of work while hosts wait: each worker has a seventeenth of the time then."""
 LONGEST_REST = 0.25
 
 
