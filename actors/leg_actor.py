@@ -145,12 +145,13 @@ class LegActor:
 
     def _fold(self, mail: Told) -> None:
         fact = mail.fact
+        if fact.stream == leg_stream(self.unique_id):
+            # Also of a fact that will be parked: what this leg decides later is decided on the newest version.
+            self.version = max(fact.version, self.version)
         seen = self.leg is not None and fact.position <= self.leg.last.position
         if seen and fact.kind != SILENCE_OBSERVED:
             return  # read again after an overflow or a lost connection
         self.leg = fold(self.leg, fact, mail.event, self.unique_id, counts=mail.counts)
-        if fact.stream == leg_stream(self.unique_id):
-            self.version = max(fact.version, self.version)
 
     def _deliver(self, fact: Fact) -> None:
         chat_id = int(fact.stream.split("/", 2)[1])

@@ -32,8 +32,9 @@ from adapters.http.ingest import Ingest
 from adapters.http.pages import login_routes, page_guard
 from adapters.http.rejects import RejectedBodies
 from adapters.http.sessions import Sessions
-from adapters.postgres.database import Database, open_database
-from adapters.postgres.migrate import migrate
+from adapters.opening import open_store
+from adapters.postgres.database import Database
+from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.preview.botapi import PreviewBotApi
 from adapters.preview.page import preview_routes
 from adapters.preview.store import PreviewStore
@@ -60,22 +61,6 @@ PARKED = (
 )
 
 log = structlog.get_logger(__name__)
-
-POOL = 8
-"""Connections beside the writer's; the embedded server allows many more."""
-
-
-@asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[tuple[Database, asyncpg.Pool]]:
-    """The migrated database and a pool of connections to it."""
-    async with open_database(settings.database_url.reveal(), settings.data_dir) as database:
-        connection = await database.connect()
-        try:
-            await migrate(connection)
-        finally:
-            await connection.close(timeout=5)
-        async with database.pool(min_size=1, max_size=POOL) as pool:
-            yield database, pool
 
 
 class Service:
@@ -174,7 +159,7 @@ class Service:
             try:
                 await self.reload()
                 await self.house.recover(self.writer.head)
-            except (LogError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (LogError, *SERVER_TROUBLE, asyncpg.PostgresError) as error:
                 log.warning("taking up the calls begins anew", reason=str(error))
                 await asyncio.sleep(0.25)  # between two tries of a store that does not answer
         self.outbox.resume()

@@ -169,6 +169,7 @@ class Serving:
         config = uvicorn.Config(
             application,
             log_config=None,
+            log_level="warning",
             access_log=False,
             server_header=False,
             lifespan="off",

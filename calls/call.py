@@ -12,7 +12,7 @@ Outcome = Literal["open", "answered", "missed", "not_answered", "lost_in_transfe
 Phase = Literal["begun", "ringing", "talking", "ended"]
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The truth about one conversation, as far as it is known.
 
     Columns of CONTRACT 6 first; people of the enterprise are extensions as such or mobiles in E.164.

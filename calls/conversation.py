@@ -5,20 +5,27 @@ same call. State only moves up: what bridges or an answering hangup have shown n
 """
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
 import msgspec
 
 from calls.call import Call, Direction, Outcome, Phase
 from calls.directory import Directory
 from calls.legs import Hangup, Leg
 from calls.numbers import is_extension, is_unknown
-from calls.parties import Party, incoming_number, parties
+from calls.parties import Party, Role, incoming_number, parties
 from calls.rooms import Gathering, gatherings, without_leaves
 from calls.switchboard import age
 from calls.times import Times, tell_times
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the rules below look at, computed once a fold."""
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """All that the rules below look at, computed once a fold.
+
+    ``calling``: the channel that an internal call began on; ``caller``: who of the enterprise began it;
+    ``customer``: E.164 of the other party of an incoming or outgoing call.
+    """
 
     legs: Mapping[str, Leg]
     leader: Leg
@@ -26,6 +33,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     gathered: tuple[Gathering, ...]
     directory: Directory
     direction: Direction
+    calling: Leg | None
+    caller: str | None
+    customer: str | None
 
 
 def conversation(legs: Mapping[str, Leg], leader: str, directory: Directory) -> Call | None:
@@ -37,18 +47,26 @@ def conversation(legs: Mapping[str, Leg], leader: str, directory: Directory) -> 
     counting = sorted((leg.unique_id for leg in legs.values() if leg.counts), key=age)
     if not counting or leader not in legs or all(_is_parasite(leg) for leg in legs.values() if leg.counts):
         return None
-    seen = without_leaves(legs)
-    people = parties(seen, directory)
-    lead = seen[leader]
-    evidence = Evidence(
-        legs=seen,
+    evidence = _look(without_leaves(legs), leader, directory)
+    return None if _says_nothing(evidence) else _tell(evidence, tuple(counting))
+
+
+def _look(legs: Mapping[str, Leg], leader: str, directory: Directory) -> Evidence:
+    lead = legs[leader]
+    people = parties(legs, directory)
+    direction = _direction(legs, lead, people, directory)
+    calling = _calling(legs, lead) if direction == "internal" else None
+    return Evidence(
+        legs=legs,
         leader=lead,
         people=people,
-        gathered=tuple(gatherings(seen, people)),
+        gathered=tuple(gatherings(legs, people)),
         directory=directory,
-        direction=_direction(seen, lead, people, directory),
+        direction=direction,
+        calling=calling,
+        caller=_caller(direction, lead, calling, people),
+        customer=_customer(direction, lead, legs, people, directory),
     )
-    return None if _says_nothing(evidence) else _tell(evidence, tuple(counting))
 
 
 def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
@@ -67,16 +85,15 @@ def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
         talked = (answered_by,)
     rung, ringing = _rung(evidence, talks, answered_by)
     times: Times = tell_times(evidence.legs, lead, talks, directory.profile.timezone, ended=ended)
-    caller = _caller(evidence)
     return Call(
         enterprise=directory.profile.number,
         call_id=lead.unique_id,
         direction=evidence.direction,
         outcome=outcome,
-        customer=_customer(evidence),
+        customer=evidence.customer,
         line=_line(evidence),
-        caller=caller,
-        dialled=_dialled(evidence, caller, answered_by),
+        caller=evidence.caller,
+        dialled=_dialled(evidence, answered_by),
         rung=rung,
         answered_by=answered_by if answered else None,
         talked=talked if answered else (),
@@ -90,7 +107,7 @@ def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
         legs=counting,
         phase=phase,
         ringing=ringing,
-        callee=_callee(evidence, caller, talked, rung),
+        callee=_callee(evidence, talked, rung),
         held=_held(evidence),
         last_position=max(leg.last.position for leg in evidence.legs.values()),
     )
@@ -99,29 +116,27 @@ def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
 # direction: who began it, whatever the last hangup's CallType says
 
 
+_CALL_TYPES: Final[Mapping[str, Direction]] = MappingProxyType({"0": "in", "1": "out", "2": "internal"})
+
+
 def _direction(
     legs: Mapping[str, Leg], lead: Leg, people: Mapping[str, Party], directory: Directory
 ) -> Direction:
     if any(leg.start for leg in legs.values()):
         return "in"
     for dial in lead.dials:
-        match dial.call_type:
-            case "0":
-                return "in"
-            case "1":
-                return "out"
-            case "2":
-                return "internal"
-            case _:
-                continue
+        if dial.call_type in _CALL_TYPES:
+            return _CALL_TYPES[dial.call_type]
     roles = {people[unique_id].role for unique_id, leg in legs.items() if leg.visits or leg.leaves}
     if "outside" in roles:
         callers = [leg for leg in legs.values() if people[leg.unique_id].role == "person" and leg.exten]
         return "out" if callers else "in"
-    hangup = lead.hangup
-    if hangup is None:
-        return "internal"
-    if is_extension(hangup.phone):
+    return _direction_by_hangup(lead.hangup, roles, directory)
+
+
+def _direction_by_hangup(hangup: Hangup | None, roles: set[Role], directory: Directory) -> Direction:
+    """Only where neither start, dial nor an outside party's bridge tells: CallType may be that of a transfer."""
+    if hangup is None or is_extension(hangup.phone):
         return "internal"
     if hangup.call_type == "1":
         return "out"
@@ -134,27 +149,24 @@ def _other_party(evidence: Evidence) -> set[str]:
     """Legs of the party that the people of the enterprise talk with: the customer, or the internal caller."""
     people = evidence.people
     if evidence.direction == "internal":
-        caller = _callers_leg(evidence)
-        return {caller} if caller else set()
+        return {evidence.calling.unique_id} if evidence.calling else set()
     outside = {unique_id for unique_id, party in people.items() if party.role == "outside"}
-    customer = _customer(evidence)
     mobiles = {
         unique_id
         for unique_id in outside
         if unique_id != evidence.leader.unique_id
         and people[unique_id].number
-        and people[unique_id].number != customer
+        and people[unique_id].number != evidence.customer
         and evidence.directory.manager_by_mobile(people[unique_id].number) is not None
     }
     return outside - mobiles
 
 
-def _callers_leg(evidence: Evidence) -> str | None:
+def _calling(legs: Mapping[str, Leg], lead: Leg) -> Leg | None:
     """The channel an internal call began on: the one that dialled, else the oldest."""
-    with_events = [leg for leg in evidence.legs.values() if leg.counts]
     return min(
-        (leg.unique_id for leg in with_events),
-        key=lambda unique_id: (not evidence.legs[unique_id].exten, unique_id != evidence.leader.unique_id),
+        (leg for leg in legs.values() if leg.counts),
+        key=lambda leg: (not leg.exten, leg is not lead),
         default=None,
     )
 
@@ -177,8 +189,7 @@ def _talked(evidence: Evidence, other: set[str], talks: Iterable[Gathering]) -> 
         chain += [name for name in names if name not in present and chain[-1:] != [name]]
         present = set(names)
     if evidence.direction == "out" and not chain and any(True for _ in talks):
-        caller = _caller(evidence)
-        return (caller,) if caller else ()
+        return (evidence.caller,) if evidence.caller else ()
     return tuple(chain)
 
 
@@ -192,7 +203,7 @@ def _answerer_by_hangup(evidence: Evidence) -> str | None:
     if hangup is None or not hangup.answered:
         return None
     if evidence.direction == "out":
-        return _caller(evidence)
+        return evidence.caller
     named = _people(evidence, hangup.numbers)
     return named[0] if named else None
 
@@ -200,13 +211,12 @@ def _answerer_by_hangup(evidence: Evidence) -> str | None:
 def _people(evidence: Evidence, numbers: Iterable[str]) -> tuple[str, ...]:
     """Persons of the enterprise among numbers: extensions as such, mobiles in E.164; departments are none."""
     found: list[str] = []
-    customer = _customer(evidence)
     for number in numbers:
         if is_extension(number):
             name: str | None = number if evidence.directory.is_person(number) else None
         else:
             name = evidence.directory.e164(number)
-            name = None if name == customer else name
+            name = None if name == evidence.customer else name
         if name and name not in found:
             found.append(name)
     return tuple(found)
@@ -230,38 +240,34 @@ def _rung(
         # Nobody told who was rung: the one who answered, or whom the hangup names.
         hangup = evidence.leader.hangup
         named = (answered_by,) if answered_by else _people(evidence, hangup.numbers if hangup else ())
-        caller = _caller(evidence)
-        rung = [person for person in named if person != caller]
+        rung = [person for person in named if person != evidence.caller]
     return tuple(rung), ringing
 
 
-def _caller(evidence: Evidence) -> str | None:
+def _caller(direction: Direction, lead: Leg, calling: Leg | None, people: Mapping[str, Party]) -> str | None:
     """Who of the enterprise began it; None for incoming calls."""
-    if evidence.direction == "in":
+    if direction == "in":
         return None
-    lead = evidence.leader
-    if evidence.direction == "internal":
-        leg = _callers_leg(evidence)
-        told = [evidence.people[leg].number] if leg else []
+    if direction == "internal":
+        told = [people[calling.unique_id].number] if calling else []
         told += [dial.phone for dial in lead.dials if dial.call_type == "2"]
         told += [lead.hangup.phone] if lead.hangup else []
-        return next((number for number in told if is_extension(number)), None)
-    told = [number for dial in lead.dials for number in dial.numbers]
-    told.append(evidence.people[lead.unique_id].number)
-    told += lead.hangup.numbers if lead.hangup else ()
-    told += [party.number for party in evidence.people.values() if party.role == "person"]
+    else:
+        told = [number for dial in lead.dials for number in dial.numbers]
+        told.append(people[lead.unique_id].number)
+        told += lead.hangup.numbers if lead.hangup else ()
+        told += [party.number for party in people.values() if party.role == "person"]
     return next((number for number in told if is_extension(number)), None)
 
 
-def _dialled(evidence: Evidence, caller: str | None, answered_by: str | None) -> str | None:
+def _dialled(evidence: Evidence, answered_by: str | None) -> str | None:
     """What the caller of an internal call dialled, if it is no person: a department, a FollowMe number."""
     if evidence.direction != "internal":
         return None
-    leg = _callers_leg(evidence)
-    told = [evidence.legs[leg].exten] if leg else []
+    told = [evidence.calling.exten] if evidence.calling else []
     told += [number for dial in evidence.leader.dials for number in dial.numbers]
     for number in told:
-        if not is_extension(number) or number == caller:
+        if not is_extension(number) or number == evidence.caller:
             continue
         if not evidence.directory.is_person(number):
             return number
@@ -270,28 +276,29 @@ def _dialled(evidence: Evidence, caller: str | None, answered_by: str | None) ->
     return None
 
 
-def _callee(
-    evidence: Evidence, caller: str | None, talked: tuple[str, ...], rung: tuple[str, ...]
-) -> str | None:
+def _callee(evidence: Evidence, talked: tuple[str, ...], rung: tuple[str, ...]) -> str | None:
     """Whom the caller of an internal call reaches, as far as known."""
     if evidence.direction != "internal":
         return None
     if talked:
         return talked[-1]
-    leg = _callers_leg(evidence)
-    exten = evidence.legs[leg].exten if leg else ""
-    told = [exten, *rung]
-    return next((number for number in told if is_extension(number) and number != caller), None)
+    told = [evidence.calling.exten if evidence.calling else "", *rung]
+    return next((number for number in told if is_extension(number) and number != evidence.caller), None)
 
 
 # numbers and lines
 
 
-def _customer(evidence: Evidence) -> str | None:
-    if evidence.direction == "internal":
+def _customer(
+    direction: Direction,
+    lead: Leg,
+    legs: Mapping[str, Leg],
+    people: Mapping[str, Party],
+    directory: Directory,
+) -> str | None:
+    if direction == "internal":
         return None
-    lead, directory = evidence.leader, evidence.directory
-    if evidence.direction == "in":
+    if direction == "in":
         number = incoming_number(lead, directory)
         if number:
             return number
@@ -299,10 +306,10 @@ def _customer(evidence: Evidence) -> str | None:
         number = directory.e164(dial.phone)
         if number:
             return number
-    told = [lead.exten] if evidence.direction == "out" else []
+    told = [lead.exten] if direction == "out" else []
     told += [lead.hangup.phone] if lead.hangup else []
-    told += [leg.number for leg in evidence.legs.values() if evidence.people[leg.unique_id].role == "outside"]
-    told += [leg.connected for leg in evidence.legs.values()]
+    told += [leg.number for leg in legs.values() if people[leg.unique_id].role == "outside"]
+    told += [leg.connected for leg in legs.values()]
     return next((number for number in map(directory.e164, told) if number), None)
 
 
@@ -390,7 +397,6 @@ def _says_nothing(evidence: Evidence) -> bool:
         or leg.dials
         or leg.hangup
         or (leg.exten and evidence.people[leg.unique_id].role == "person")
-        or any(visit.with_number for visit in leg.visits)
         for leg in evidence.legs.values()
     )
 

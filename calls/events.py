@@ -157,9 +157,7 @@ def _read_leniently(body: bytes) -> Event:
     try:
         # Numbers stay the text they were: 1757840723.10 must not become …23.1.
         told = json.loads(body.decode(), parse_float=str, parse_int=str)
-    except RecursionError:
-        raise EventError("the body is nested too deeply") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EventError(f"the body is not JSON: {error}") from None
     if not isinstance(told, dict):
         raise EventError(f"the body is {_kind(told)}, an object is needed")

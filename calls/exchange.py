@@ -78,6 +78,13 @@ class Exchange:
         kind, _, unique_id = fact.stream.partition("/")
         return kind == "leg" and fact.version > 1 and not self.board.knows(unique_id)
 
+    def companions(self, unique_id: str) -> tuple[str, ...]:
+        """The leg, and those that came to be of its call since the last ``take``."""
+        place = self._moved.get(unique_id)
+        if place is None:
+            return (unique_id,)
+        return tuple(leg for leg, other in self._moved.items() if other.call_id == place.call_id)
+
     def wake(self, facts: Iterable[Fact]) -> list[tuple[Fact, Exception]]:
         """Fold a forgotten call's facts again; nothing of it counts as changed.
 
@@ -117,14 +124,14 @@ class Exchange:
         if event is None and fact.kind != SILENCE_OBSERVED:
             return
         route = self.board.route(fact, event)
-        for unique_id in route.legs:
-            self.legs[unique_id] = fold(self.legs.get(unique_id), fact, event, unique_id, counts=route.counts)
-            self._touched[unique_id] = None
         for move in route.moves:
-            if move.old and move.old != move.new:
+            if move.old:
                 self._lost.discard(move.old)
                 self._retract(move.old)
             self._touched[move.unique_id] = None
+        for unique_id in route.legs:
+            self.legs[unique_id] = fold(self.legs.get(unique_id), fact, event, unique_id, counts=route.counts)
+            self._touched[unique_id] = None
 
     def _retract(self, leader: str) -> None:
         """A row whose leg leads no longer is no row any more."""
@@ -140,11 +147,14 @@ class Exchange:
         legs = {leg: self.legs[leg] for leg in self.board.members(leader) if leg in self.legs}
         return conversation(legs, leader, self.directory) if legs else None
 
-    def tell(self) -> None:
-        """Tell the touched calls anew, by the directory as it is now."""
-        leaders = dict.fromkeys(self.board.leader(unique_id) for unique_id in self._touched)
-        touched, self._touched = self._touched, {}
-        for leader in leaders:
+    def tell(self, quiet_since: datetime | None = None) -> None:
+        """Tell the touched calls anew, by the directory as it is now; of a time, those silent since before it."""
+        touched = self._touched
+        if quiet_since is not None:
+            known = self.legs
+            touched = {leg: None for leg in touched if leg in known and known[leg].last.at < quiet_since}
+        self._touched = {leg: None for leg in self._touched if leg not in touched}
+        for leader in dict.fromkeys(map(self.board.leader, touched)):
             call = self.call(leader)
             self._place(leader, touched, lost=call is None)
             if call is None:
@@ -180,9 +190,10 @@ class Exchange:
     def _sweep(self, now: datetime) -> None:
         """Forget what settled a while ago, so that memory follows the open calls and not the history."""
         self._next_sweep = now + FORGET_AFTER / 4
-        self.tell()
+        self.tell(quiet_since=now - FORGET_AFTER)
         for leader in [leader for leader, at in self._ended.items() if now - at > FORGET_AFTER]:
-            self._forget(leader)
+            if now - self._last_heard(leader) > FORGET_AFTER:  # nor was it touched since it was told
+                self._forget(leader)
         lost = [
             unique_id
             for unique_id, leg in self.legs.items()
@@ -197,9 +208,11 @@ class Exchange:
         self.board.forget(members)
         self._ended.pop(leader, None)
         self._rows.discard(leader)
+        # Whoever wakes it before the next take() must find all of it: the tables do not know it yet.
+        untold = leader in self._lost or any(leg in self._moved for leg in members)
         for leg in members:
             self.legs.pop(leg, None)
             self._placed.pop(leg, None)
-            if leader in self._lost:
+            if untold:
                 self._moved[leg] = Belonging(leader, lost=False)
         self._lost.discard(leader)

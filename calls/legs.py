@@ -38,12 +38,11 @@ class Dial(msgspec.Struct, frozen=True, gc=False):
 
 
 class Visit(msgspec.Struct, frozen=True, gc=False):
-    """A stay in a bridge. ``bridge`` is empty where the host named none; ``with_number`` then says with whom."""
+    """A stay in a bridge. ``bridge`` is empty where the host named none: nobody knows who else was there."""
 
     bridge: str
     entered: Moment
     left: Moment | None = None
-    with_number: str = ""
 
 
 class Hangup(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +64,7 @@ class Hangup(msgspec.Struct, frozen=True, gc=False):
         return self.status in {"2", "5"}
 
 
-class Leg(msgspec.Struct, frozen=True, kw_only=True):
+class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """State of one leg; ``number``, ``channel``, ``connected``, ``exten`` are the newest told that say anything."""
 
     unique_id: str
@@ -81,6 +80,8 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     exten: str = ""
     leaves: bool = False
     """A bridge_leave of this leg was seen."""
+    late: bool = False
+    """It was seen entering a bridge that was no more."""
     external_initiated: bool = False
     recovered: bool = False
     silence: Silence | None = None
@@ -88,7 +89,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def counts(self) -> bool:
         """A leg known by new_callerid alone makes no call (CONTRACT 6, legs)."""
-        return bool(self.start or self.dials or self.visits or self.hangup or self.leaves)
+        return bool(self.start or self.dials or self.visits or self.hangup or self.leaves or self.late)
 
     @property
     def local_pair(self) -> str:
@@ -140,8 +141,7 @@ def _changes(leg: Leg, kind: str, event: Event, when: Moment, *, counts: bool) -
             return _dial(leg, event, when)
         case "bridge":
             changed = _told(leg, event)
-            if counts:
-                changed["visits"] = _enter(leg.visits, event, when)
+            changed.update({"visits": _enter(leg.visits, event, when)} if counts else {"late": True})
             return changed
         case "bridge_leave":
             changed = _told(leg, event)
@@ -185,11 +185,11 @@ def _dial(leg: Leg, event: Event, when: Moment) -> dict[str, object]:
 def _enter(visits: tuple[Visit, ...], event: Event, when: Moment) -> tuple[Visit, ...]:
     """A channel is in at most one bridge: entering the next implies leaving the last (events.md 7)."""
     bridge = event.bridge_id.strip()
-    visit = Visit(bridge, when, with_number="" if bridge else event.connected.strip())
+    visit = Visit(bridge, when)
     if visits and visits[-1].left is None:
         if visits[-1].bridge == bridge:
             return visits
-        return (*visits[:-1], _closed(visits[-1], when), visit)
+        return (*visits[:-1], closed(visits[-1], when), visit)
     return (*visits, visit)
 
 
@@ -198,18 +198,19 @@ def _leave(visits: tuple[Visit, ...], bridge: str, when: Moment) -> tuple[Visit,
     if not visits or visits[-1].left is not None:
         return visits
     if visits[-1].bridge == bridge or all(visit.bridge != bridge for visit in visits):
-        return (*visits[:-1], _closed(visits[-1], when))
+        return (*visits[:-1], closed(visits[-1], when))
     return visits
 
 
 def _end(visits: tuple[Visit, ...], bridge: str, when: Moment) -> tuple[Visit, ...]:
     if visits and visits[-1].left is None and visits[-1].bridge == bridge:
-        return (*visits[:-1], _closed(visits[-1], when))
+        return (*visits[:-1], closed(visits[-1], when))
     return visits
 
 
-def _closed(visit: Visit, when: Moment) -> Visit:
-    return Visit(visit.bridge, visit.entered, when, visit.with_number)
+def closed(visit: Visit, when: Moment) -> Visit:
+    """The stay, left at ``when``."""
+    return Visit(visit.bridge, visit.entered, when)
 
 
 def _hangup(leg: Leg, event: Event, when: Moment) -> dict[str, object]:

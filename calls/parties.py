@@ -31,7 +31,10 @@ def peer(channel: str) -> str:
 
 
 def party(leg: Leg, directory: Directory) -> Party:
-    """Who is at the end of this leg. The trunk in Channel is not the line, but says that it is outside (events.md 3)."""
+    """Who is at the end of this leg.
+
+    The trunk in Channel is not the line, but says that the leg is outside (events.md 3).
+    """
     if local_pair(leg.channel):
         return Party("local")
     device = peer(leg.channel)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from calls.legs import Leg, Moment, Visit
+from calls.legs import Leg, Moment, closed
 from calls.parties import Party
 
 
@@ -26,14 +26,12 @@ def gatherings(legs: Mapping[str, Leg], people: Mapping[str, Party]) -> list[Gat
     open_since: dict[tuple[str, ...], Moment] = {}
     inside: dict[str, str] = {}
     for when, unique_id, bridge in _moves(legs):
-        if bridge is None:
-            inside.pop(unique_id, None)
-        else:
-            inside.pop(unique_id, None)
+        inside.pop(unique_id, None)
+        if bridge is not None:
             inside[unique_id] = bridge
         together = set(_rooms(inside, legs, people))
-        for room in [room for room in open_since if room not in together]:
-            found.append(Gathering(open_since.pop(room), when, room))
+        over = [room for room in open_since if room not in together]
+        found += [Gathering(open_since.pop(room), when, room) for room in over]
         for room in together:
             open_since.setdefault(room, when)
     found += [Gathering(since, None, room) for room, since in open_since.items()]
@@ -64,25 +62,31 @@ def _rooms(
     inside: Mapping[str, str], legs: Mapping[str, Leg], people: Mapping[str, Party]
 ) -> list[tuple[str, ...]]:
     """The people of each room that holds two of them or more, in the order they came in."""
-    room_of = {bridge: bridge for bridge in inside.values()}
-
-    def root(bridge: str) -> str:
-        while room_of[bridge] != bridge:
-            bridge = room_of[bridge]
-        return bridge
-
-    halves: dict[str, str] = {}
-    for unique_id, bridge in inside.items():
-        pair = legs[unique_id].local_pair
-        if pair:
-            other = halves.setdefault(pair, bridge)
-            if root(other) != root(bridge):
-                room_of[root(bridge)] = root(other)
+    if len(inside) < 2:
+        return []
+    joined = _joined(inside, legs)
     rooms: dict[str, list[str]] = {}
     for unique_id, bridge in inside.items():
         if people[unique_id].role != "local":
-            rooms.setdefault(root(bridge), []).append(unique_id)
+            rooms.setdefault(joined.get(bridge, bridge), []).append(unique_id)
     return [tuple(room) for room in rooms.values() if len(room) > 1]
+
+
+def _joined(inside: Mapping[str, str], legs: Mapping[str, Leg]) -> Mapping[str, str]:
+    """For bridges that Local pairs join: the one of them that stands for all."""
+    halves: dict[str, str] = {}
+    room_of: dict[str, str] = {}
+
+    def root(bridge: str) -> str:
+        while room_of.setdefault(bridge, bridge) != bridge:
+            bridge = room_of[bridge]
+        return bridge
+
+    for unique_id, bridge in inside.items():
+        pair = legs[unique_id].local_pair
+        if pair:
+            room_of[root(bridge)] = root(halves.setdefault(pair, bridge))
+    return {bridge: root(bridge) for bridge in list(room_of)}
 
 
 def without_leaves(legs: Mapping[str, Leg]) -> Mapping[str, Leg]:
@@ -128,8 +132,7 @@ def _out(leg: Leg, when: Moment, joined: Mapping[str, Moment]) -> Leg:
     if last is None:
         return leg
     left = max(when, joined[last.bridge]) if last.bridge else max(when, last.entered)
-    closed = Visit(last.bridge, last.entered, left, last.with_number)
-    return msgspec.structs.replace(leg, visits=(*leg.visits[:-1], closed))
+    return msgspec.structs.replace(leg, visits=(*leg.visits[:-1], closed(last, left)))
 
 
 def _let_the_lonely_go(legs: dict[str, Leg], joined: Mapping[str, Moment]) -> dict[str, Leg]:

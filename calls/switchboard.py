@@ -6,6 +6,7 @@ conversations; evidence: events.md 6).
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
@@ -32,14 +33,17 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     moves: tuple[Move, ...] = ()
 
 
-class _Leg(msgspec.Struct, gc=False):
-    """What decides who leads, nothing more."""
+class _Leg(msgspec.Struct):
+    """What decides who leads, and under which names the leg is known."""
 
     conversation: "_Conversation"
-    has_start: bool = False
-    has_dial: bool = False
-    calls_out: bool = False
+    rank: int = 3
+    """0: has a start; 1: a dial that began a call; 2: the caller's channel; 3: anything else."""
     bridge: str = ""
+    """The bridge it is in."""
+    bridges: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
+    linked: tuple[str, ...] = ()
 
 
 class _Conversation(msgspec.Struct):
@@ -57,6 +61,7 @@ class _Bridge(msgspec.Struct):
     destroyed: bool = False
 
 
+@lru_cache(maxsize=8192)
 def age(unique_id: str) -> tuple[int, int, str]:
     """Order of UniqueIds: epoch, then counter as a number; ids of other shapes come last, by text."""
     epoch, _, counter = unique_id.partition(".")
@@ -95,13 +100,16 @@ class Switchboard:
 
     def forget(self, unique_ids: Iterable[str]) -> None:
         """Let go of legs whose call is settled; a later fact of theirs wakes them from the store."""
-        gone = {unique_id for unique_id in unique_ids if self._legs.pop(unique_id, None)}
-        for name, bridge in list(self._bridges.items()):
-            if gone.issuperset(bridge.seen):
-                del self._bridges[name]
-        for index in (self._pairs, self._linked):
-            for name in [name for name, unique_id in index.items() if unique_id in gone]:
-                del index[name]
+        gone = {unique_id: leg for unique_id in unique_ids if (leg := self._legs.pop(unique_id, None))}
+        for leg in gone.values():
+            for name in leg.bridges:
+                bridge = self._bridges.get(name)
+                if bridge is not None and all(unique_id in gone for unique_id in bridge.seen):
+                    del self._bridges[name]
+            for index, names in ((self._pairs, leg.pairs), (self._linked, leg.linked)):
+                for name in names:
+                    if index.get(name) in gone:
+                        del index[name]
 
     def route(self, fact: Fact, event: Event | None) -> Route:
         """Fold one fact and say whom it concerns. ``event`` is None for what is no event of a host."""
@@ -113,14 +121,18 @@ class Switchboard:
             return self._whole_bridge(fact.kind, event.bridge_id.strip())
         if not unique_id:
             return Route(())
-        before = self._leaders(unique_id)
         leg = self._legs.get(unique_id)
+        old = leg.conversation.leader if leg else ""
         if leg is None:
-            leg = _Leg(conversation=_Conversation([unique_id], unique_id))
-            self._legs[unique_id] = leg
+            leg = self._legs[unique_id] = _Leg(conversation=_Conversation([unique_id], unique_id))
+        rank = leg.rank
         counts = self._note(leg, unique_id, fact.kind, event)
-        self._link(unique_id, fact.kind, event, before)
-        self._elect(leg.conversation)
+        joined = self._link(leg, unique_id, fact.kind, event, old)
+        if joined or leg.rank != rank:
+            self._elect(leg.conversation)
+        if not joined and leg.conversation.leader == old:
+            return Route((unique_id,), counts)
+        before = joined or dict.fromkeys(leg.conversation.legs, old)
         return Route((unique_id,), counts, self._moves(leg.conversation, before))
 
     # what a fact says of its leg
@@ -128,11 +140,13 @@ class Switchboard:
     def _note(self, leg: _Leg, unique_id: str, kind: str, event: Event) -> bool:
         match kind:
             case "start":
-                leg.has_start = True
+                leg.rank = 0
             case "dial":
-                leg.has_dial = leg.has_dial or self._is_main_dial(event)
+                if leg.rank > 1 and self._is_main_dial(event):
+                    leg.rank = 1
             case "bridge":
-                leg.calls_out = leg.calls_out or self._is_callers_channel(event)
+                if leg.rank > 2 and self._is_callers_channel(event):
+                    leg.rank = 2
                 return self._enter(leg, unique_id, event.bridge_id.strip())
             case "bridge_leave":
                 self._leave(leg, unique_id, event.bridge_id.strip())
@@ -157,7 +171,7 @@ class Switchboard:
     def _enter(self, leg: _Leg, unique_id: str, name: str) -> bool:
         if not name:
             return True
-        bridge = self._bridge(name, unique_id)
+        bridge = self._bridge(leg, unique_id, name)
         if bridge.destroyed:
             return False
         if leg.bridge and leg.bridge != name and leg.bridge in self._bridges:
@@ -168,16 +182,18 @@ class Switchboard:
 
     def _leave(self, leg: _Leg, unique_id: str, name: str) -> None:
         if name:
-            self._bridge(name, unique_id).inside.discard(unique_id)
+            self._bridge(leg, unique_id, name).inside.discard(unique_id)
         if leg.bridge == name:
             leg.bridge = ""
 
-    def _bridge(self, name: str, unique_id: str) -> _Bridge:
+    def _bridge(self, leg: _Leg, unique_id: str, name: str) -> _Bridge:
+        """A bridge that this leg was seen in."""
         bridge = self._bridges.get(name)
         if bridge is None:
             bridge = self._bridges[name] = _Bridge([], set())
         if unique_id not in bridge.seen:
             bridge.seen.append(unique_id)
+            leg.bridges = (*leg.bridges, name)
         return bridge
 
     def _whole_bridge(self, kind: str, name: str) -> Route:
@@ -194,28 +210,33 @@ class Switchboard:
 
     # which legs belong together
 
-    def _link(self, unique_id: str, kind: str, event: Event, before: dict[str, str]) -> None:
-        """Strong links, never undone: one bridge, one Local name, one Linkedid (events.md 6)."""
-        others: list[str] = []
-        bridge = event.bridge_id.strip()
-        if bridge and kind in {"bridge", "bridge_leave"}:
-            others += self._bridges[bridge].seen
-        pair = local_pair(event.channel.strip())
-        if pair:
-            others.append(self._pairs.setdefault(pair, unique_id))
-        linked = event.linked_id.strip()
-        if linked:
-            others.append(self._linked.setdefault(linked, unique_id))
-        for other in others:
-            self._join(unique_id, other, before)
+    def _link(self, leg: _Leg, unique_id: str, kind: str, event: Event, old: str) -> dict[str, str]:
+        """Strong links, never undone: one bridge, one Local name, one Linkedid (events.md 6).
 
-    def _join(self, unique_id: str, other: str, before: dict[str, str]) -> None:
-        mine = self._legs[unique_id].conversation
+        Legs that came together by this event and who led each before; empty where none did. ``old`` led this one.
+        """
+        others: list[str] = []
+        if kind in {"bridge", "bridge_leave"} and (bridge := event.bridge_id.strip()):
+            others += self._bridges[bridge].seen
+        if (pair := local_pair(event.channel.strip())) and pair not in leg.pairs:
+            leg.pairs = (*leg.pairs, pair)
+            others.append(self._pairs.setdefault(pair, unique_id))
+        if (linked := event.linked_id.strip()) and linked not in leg.linked:
+            leg.linked = (*leg.linked, linked)
+            others.append(self._linked.setdefault(linked, unique_id))
+        joined: dict[str, str] = {}
+        for other in others:
+            self._join(leg, other, old, joined)
+        return joined
+
+    def _join(self, leg: _Leg, other: str, old: str, joined: dict[str, str]) -> None:
         met = self._legs.get(other)
-        if met is None or met.conversation is mine:
+        if met is None or met.conversation is leg.conversation:
             return
-        theirs = met.conversation
-        before.update(dict.fromkeys(theirs.legs, theirs.leader))
+        mine, theirs = leg.conversation, met.conversation
+        if not joined:
+            joined.update(dict.fromkeys(mine.legs, old))
+        joined.update(dict.fromkeys(theirs.legs, theirs.leader))
         for moved in theirs.legs:
             self._legs[moved].conversation = mine
         mine.legs = [*theirs.legs, *mine.legs]
@@ -226,15 +247,7 @@ class Switchboard:
             conversation.leader = min(conversation.legs, key=self._rank)
 
     def _rank(self, unique_id: str) -> tuple[int, tuple[int, int, str]]:
-        leg = self._legs[unique_id]
-        rank = 0 if leg.has_start else 1 if leg.has_dial else 2 if leg.calls_out else 3
-        return rank, age(unique_id)
-
-    # who has a new leader
-
-    def _leaders(self, unique_id: str) -> dict[str, str]:
-        leg = self._legs.get(unique_id)
-        return dict.fromkeys(leg.conversation.legs, leg.conversation.leader) if leg else {unique_id: ""}
+        return self._legs[unique_id].rank, age(unique_id)
 
     @staticmethod
     def _moves(conversation: _Conversation, before: dict[str, str]) -> tuple[Move, ...]:

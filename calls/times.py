@@ -18,7 +18,7 @@ WRONG_ZONE = timedelta(minutes=14)
 """A host whose StartTime is off the epoch by more than this tells another zone than the directory (events.md 2)."""
 
 
-class Times(msgspec.Struct, frozen=True):
+class Times(msgspec.Struct, frozen=True, gc=False):
     """``wait``, ``talk`` and ``total`` are None where nothing tells them; the two ``_at`` follow from them."""
 
     started_at: datetime
@@ -29,6 +29,7 @@ class Times(msgspec.Struct, frozen=True):
     total: timedelta | None
 
 
+@lru_cache(maxsize=4096)
 def epoch(unique_id: str) -> datetime | None:
     """Creation time of the channel: the part of its UniqueId before the dot, UTC seconds (events.md 3)."""
     told = unique_id.partition(".")[0]
@@ -99,4 +100,4 @@ def _told_total(
         # The host's texts are of another zone, or its ids of another day: stay within the texts.
         return max(end - start, ZERO)
     total = end - started_at
-    return total if ZERO <= total else None
+    return total if total >= ZERO else None

@@ -31,6 +31,11 @@ class CallsFold:
         """True where the fact's call was forgotten and must be woken before ``apply``."""
         return self.exchange(fact.enterprise).misses(fact)
 
+    def companions(self, fact: Fact) -> list[tuple[str, str]]:
+        """(enterprise, UniqueId) of the fact's leg, and of those of its call that no table knows yet."""
+        unique_id = fact.stream.partition("/")[2]
+        return [(fact.enterprise, leg) for leg in self.exchange(fact.enterprise).companions(unique_id)]
+
     def wake(self, enterprise: str, facts: Iterable[Fact]) -> list[tuple[Fact, Exception]]:
         """Fold a forgotten call's facts again; nothing of it counts as changed. Gives back what could not be."""
         return self.exchange(enterprise).wake(facts)

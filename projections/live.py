@@ -67,6 +67,7 @@ class LiveCalls:
         """
         loaded = False
         while True:
+            stopping = self._stopping
             try:
                 if not self._allowed.is_set():
                     loaded = False
@@ -78,8 +79,10 @@ class LiveCalls:
             except (ReaderTrouble, Fenced) as error:
                 log.warning("the projection of calls begins anew", reason=str(error))
                 loaded = False
-            if self._stopping:
+            if stopping:
                 return
+            if self._stopping:
+                continue  # what was committed since the last look is projected too
             if loaded:
                 # What comes in the meantime is folded and written together: a call told once, not event by event.
                 await asyncio.sleep(PACE)
@@ -128,8 +131,7 @@ async def project(fold: CallsFold, fact: Fact, facts: FactReader) -> None:
     """Fold one fact, its forgotten call woken first; one that cannot be folded is parked."""
     try:
         if fold.misses(fact):
-            unique_id = fact.stream.partition("/")[2]
-            known = await facts.calls_of([(fact.enterprise, unique_id)], fact.position - 1)
+            known = await facts.calls_of(fold.companions(fact), fact.position - 1)
             await _park_all(facts, fold.wake(fact.enterprise, known))
         fold.apply(fact)
     except ReaderTrouble:

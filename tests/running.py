@@ -7,10 +7,13 @@ async with running(database.dsn, tmp_path, directory(enterprise("0367"))) as ser
 
 import asyncio
 import json
+import os
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from adapters.composition import Service, open_service
 from adapters.directory.file import read_directory_text
 from adapters.serving import Serving
 from adapters.settings import load_settings
+from adapters.telegram.limits import Rate, Rates
 from calls.scenarios import Played, Scenario
 from tests.botapi import BotApiServer
 from tests.conftest import PostgresServer
@@ -29,6 +33,8 @@ from tests.conftest import PostgresServer
 ADMIN_TOKEN = "admin-token-of-the-tests"
 TOKEN = "375290000000"
 AT_ONCE = Pace.parse("max")
+UNLIMITED = Rates(bot=Rate(1000, 1000), group=Rate(1000, 1000), chat=Rate(1000, 1000))
+"""For tests that are not about Telegram's limits."""
 
 PEOPLE = """
   [[enterprise.manager]]
@@ -105,14 +111,54 @@ def settings_env(dsn: str, **settings: str) -> dict[str, str]:
     return env
 
 
+@dataclass(frozen=True)
+class Done:
+    """A command that ended."""
+
+    code: int
+    output: str
+    errors: str
+
+
+async def command(*arguments: str, env: dict[str, str], folder: Path, within: float = 60) -> Done:
+    """Run ``callfold`` as a process of its own, with these settings and no others."""
+    outside = {
+        name: value for name, value in os.environ.items() if not name.startswith(("CALLFOLD_", "OTEL_"))
+    }
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("callfold"),
+        *arguments,
+        cwd=folder,
+        env={**outside, **env},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(within):
+            output, errors = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        output, errors = await process.communicate()
+        raise AssertionError(f"callfold {arguments} did not end: {errors.decode()}") from None
+    assert process.returncode is not None
+    return Done(process.returncode, output.decode(), errors.decode())
+
+
 class Running:
     """A service that runs, and what a test asks of it. ``env``: with which a command reaches it."""
 
-    def __init__(self, service: Service, client: httpx.AsyncClient, env: dict[str, str]) -> None:
-        self.service, self.client, self.env = service, client, env
+    def __init__(
+        self, service: Service, client: httpx.AsyncClient, env: dict[str, str], folder: Path
+    ) -> None:
+        self.service, self.client, self.env, self.folder = service, client, env, folder
         self.pool: asyncpg.Pool = service.pool
         self.port = service.settings.port
         self.url = service.settings.base_url
+
+    async def command(self, *arguments: str) -> Done:
+        """Run ``callfold`` beside the service, with its settings."""
+        return await command(*arguments, env=self.env, folder=self.folder)
 
     async def post(self, kind: str, body: Any, **headers: str) -> httpx.Response:
         """Send one body, as it is where it is bytes; ``header_name`` is the header ``header-name``."""
@@ -175,16 +221,30 @@ class Running:
 
 
 @asynccontextmanager
-async def running(dsn: str, folder: Path, directory: str = "", **settings: str) -> AsyncIterator[Running]:
-    """A service with this directory; stopped, drained and closed at the end."""
+async def running(
+    dsn: str,
+    folder: Path,
+    directory: str = "",
+    *,
+    lead: bool = True,
+    rates: Rates | None = None,
+    **settings: str,
+) -> AsyncIterator[Running]:
+    """A service with this directory; stopped, drained and closed at the end.
+
+    Entered once it takes events; without ``lead`` once it is known that another instance writes. ``rates``: other
+    limits than Telegram's.
+    """
     env = settings_env(dsn, **settings)
     async with open_service(load_settings(env, folder)) as service:
+        if rates is not None:
+            service.outbox._rates = rates
         serving = Serving(service, lambda: None)
         async with asyncio.TaskGroup() as group:
             group.create_task(serving.run())
             try:
                 async with asyncio.timeout(30):
-                    await service.house.recovered.wait()
+                    await (service.house.recovered if lead else service.writer.decided).wait()
                 if directory:
                     await service.apply(read_directory_text(directory, "tests.toml", folder))
                 client = httpx.AsyncClient(
@@ -194,19 +254,19 @@ async def running(dsn: str, folder: Path, directory: str = "", **settings: str) 
                     trust_env=False,
                 )
                 async with client:
-                    yield Running(service, client, env)
+                    yield Running(service, client, env, folder)
             finally:
                 serving.stop()
 
 
 @asynccontextmanager
 async def running_fresh(
-    server: PostgresServer, folder: Path, directory: str = "", **settings: str
+    server: PostgresServer, folder: Path, directory: str = "", *, rates: Rates | None = None, **settings: str
 ) -> AsyncIterator[Running]:
     """The same on a database of its own, for fixtures that outlive one test."""
     database = server.create()
     try:
-        async with running(database.dsn, folder, directory, **settings) as service:
+        async with running(database.dsn, folder, directory, rates=rates, **settings) as service:
             yield service
     finally:
         server.drop(database)

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import click
 
-from adapters.composition import open_store
+from adapters.opening import open_store
 from adapters.settings import Settings, load_settings
 from adapters.store import reader
 from adapters.store.shown import shown_event

@@ -10,8 +10,8 @@ import click
 import httpx
 
 from adapters.cli.failures import CommandFailed
-from adapters.composition import open_store
 from adapters.http.admin_token import admin_token
+from adapters.opening import open_store
 from adapters.settings import Settings, load_settings
 from otel.logs import configure_logs
 

@@ -11,7 +11,7 @@ import msgspec
 
 from adapters.cli.failures import CommandFailed
 from adapters.cli.progress import steps
-from adapters.composition import open_store
+from adapters.opening import open_store
 from adapters.settings import Settings, load_settings
 from adapters.store.beside import BesideLive
 from otel.logs import configure_logs

@@ -10,10 +10,10 @@ import msgspec
 
 from adapters.cli.failures import CommandFailed
 from adapters.clock import SystemClock
-from adapters.composition import open_store
 from adapters.directory.apply import apply_files
 from adapters.directory.file import EnterpriseFile
 from adapters.http.admin_token import admin_token
+from adapters.opening import open_store
 from adapters.settings import Settings
 from adapters.store.log import EventStore
 from adapters.store.writer import Writer

@@ -1,8 +1,9 @@
 """What is read (CONTRACT 4.2): calls, customers, health, metrics."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 import asyncpg
 from litestar import Response, Router, get
@@ -12,6 +13,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from adapters.http.problems import Problem
 from adapters.http.sessions import Sessions
+from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store.queries import (
     MOST,
     BadCursor,
@@ -52,6 +54,8 @@ def bearer_guard(sessions: Sessions) -> Guard:
     return guard
 
 
+PROBE_WITHIN: Final = 2.0
+"""Seconds in which the store answers if it is there."""
 Limit = Annotated[int, QueryParameter(ge=1, le=MOST)]
 
 
@@ -123,6 +127,7 @@ def api_routes(inside: Inside, guard: Guard) -> Router:
 
 def health_routes(inside: Inside) -> Router:
     """``/healthz`` and ``/readyz``."""
+    probe = _Probe(inside)
 
     @get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -133,12 +138,35 @@ def health_routes(inside: Inside) -> Router:
         ready, told = inside.ready()
         if ready:
             try:
-                await inside.pool.fetchval("SELECT 1", timeout=2)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                await probe()
+            except (*SERVER_TROUBLE, asyncpg.PostgresError) as error:
                 ready, told = False, {"status": "the store does not answer", "reason": type(error).__name__}
         return Response(told, status_code=200 if ready else 503)
 
     return Router("/", route_handlers=[healthz, readyz])
+
+
+class _Probe:
+    """Asks the store for a sign of life, one question at a time.
+
+    A connection to a server that is frozen cannot be given back in time: that takes as long as its cancellation does.
+    So whoever waits leaves the question to itself, and the next one waits for the same answer.
+    """
+
+    def __init__(self, inside: Inside) -> None:
+        self._inside = inside
+        self._question: asyncio.Future[Any] | None = None
+
+    async def __call__(self) -> None:
+        """Raises TimeoutError without an answer within PROBE_WITHIN, and what asyncpg raises."""
+        if self._question is None or self._question.done():
+            self._question = asyncio.ensure_future(
+                self._inside.pool.fetchval("SELECT 1", timeout=PROBE_WITHIN)
+            )
+        done, _ = await asyncio.wait([self._question], timeout=PROBE_WITHIN)
+        if not done:
+            raise TimeoutError
+        await self._question
 
 
 def metrics_route(exposition: Callable[[], tuple[bytes, str]]) -> HTTPRouteHandler:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import asyncpg
 import structlog
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
@@ -29,6 +30,7 @@ def litestar_app(routes: Sequence[ControllerRouterHandler], version: str) -> Lit
             Problem: _on_problem,
             SignInFirst: lambda _, __: Redirect("/login", status_code=303),
             HTTPException: _on_http,
+            asyncpg.DataError: _on_data,
             Exception: _on_defect,
         },
         openapi_config=config,
@@ -85,6 +87,11 @@ def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
         reasons = [f"{one.get('key', '')}: {one.get('message', '')}" for one in told if isinstance(one, dict)]
         detail = "; ".join([detail, *reasons])
     return _problem(request, error.status_code, detail, dict(error.headers or {}))
+
+
+def _on_data(request: Request[Any, Any, Any], _: asyncpg.DataError) -> Response[bytes]:
+    """PostgreSQL has no such value, so nothing can be found by it: a NUL in a text, a year 0."""
+    return _problem(request, 400, "a value in the address or the query cannot stand in the store", {})
 
 
 def _on_defect(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

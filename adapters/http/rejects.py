@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from actors.ports import Clock
+from adapters.postgres.errors import SERVER_TROUBLE
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,7 @@ class RejectedBodies:
             reject = await self._queue.get()
             try:
                 await self._write(reject)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (*SERVER_TROUBLE, asyncpg.PostgresError) as error:
                 log.warning("a refused body could not be kept", reason=str(error))
             finally:
                 self._queue.task_done()

@@ -1,10 +1,26 @@
 """What can go wrong between callfold and its PostgreSQL: one tree, each error carries its data."""
 
 from pathlib import Path
+from typing import Final
+
+import asyncpg
 
 
 class DatabaseError(Exception):
     """PostgreSQL cannot be used as it is. The text is one line for a person, without secrets."""
+
+
+# What a server that is down, starting, ending or gone shows as; it may be back any moment. InternalClientError:
+# asyncpg, when it has read the last word of a dying server and not yet the end of the connection.
+SERVER_TROUBLE: Final = (
+    OSError,
+    TimeoutError,
+    DatabaseError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 class DatabaseUnreachable(DatabaseError):

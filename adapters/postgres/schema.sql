@@ -120,6 +120,8 @@ CREATE INDEX calls_newest ON calls (enterprise, started_at DESC, call_id DESC);
 CREATE INDEX calls_newest_of_all ON calls (started_at DESC, enterprise DESC, call_id DESC);
 CREATE INDEX calls_of_customer ON calls (enterprise, customer, started_at DESC) WHERE customer IS NOT NULL;
 CREATE INDEX calls_open ON calls (enterprise, call_id) WHERE outcome = 'open';
+-- What a start looks at; of this kind, because every event of a call changes the column.
+CREATE INDEX calls_recent ON calls USING brin (last_position) WITH (pages_per_range = 8, autosummarize = on);
 
 -- Which call each UniqueId belongs to. lost: of legs that make no call yet and may still come to belong to one.
 CREATE TABLE call_legs (

@@ -14,6 +14,7 @@ import asyncpg
 import httpx
 import msgspec
 
+from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.preview.entities import LONGEST, CantParseError, Parsed, from_html, from_plain, utf16
 from adapters.preview.store import PreviewMessage, PreviewStore
 from adapters.secret import Secret
@@ -81,7 +82,7 @@ class PreviewBotApi:
         except _Refused as refused:
             status = refused.status
             answer = {"ok": False, "error_code": status, "description": refused.description}
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (*SERVER_TROUBLE, asyncpg.PostgresError) as error:
             _logger.warning("the preview has no store: %s", error)
             status, answer = 500, {"ok": False, "error_code": 500, "description": "Internal Server Error"}
         body = msgspec.json.encode(answer)

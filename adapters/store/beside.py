@@ -17,6 +17,13 @@ COMPARED: Final = {
     "customers": (("enterprise", "phone"), CUSTOMER_COLUMNS),
 }
 LIVE: Final = "calls"
+# Indexes of two tables of one shape, by what stands behind the names.
+SAME_INDEXES: Final = """
+SELECT live.indexname, fresh.indexname FROM pg_indexes live
+JOIN pg_indexes fresh ON fresh.schemaname = live.schemaname
+    AND split_part(fresh.indexdef, ' USING ', 2) = split_part(live.indexdef, ' USING ', 2)
+WHERE live.schemaname = current_schema() AND live.tablename = $1 AND fresh.tablename = $2
+"""
 REBUILD_LOCK: Final = 0x63616C6C_72656264  # "callrebd"
 
 
@@ -106,5 +113,9 @@ class BesideLive(CallTables):
         """Put these tables in the place of the live ones; the former ones are kept as ``…_old``."""
         for table in TABLES:
             await self._own.execute(f"DROP TABLE IF EXISTS {table}{OLD}")
+            # migrations know indexes and constraints by their names
+            for live, fresh in await self._own.fetch(SAME_INDEXES, table, f"{table}{SUFFIX}"):
+                await self._own.execute(f"ALTER INDEX {live} RENAME TO {live}{OLD}")
+                await self._own.execute(f"ALTER INDEX {fresh} RENAME TO {live}")
             await self._own.execute(f"ALTER TABLE {table} RENAME TO {table}{OLD}")
             await self._own.execute(f"ALTER TABLE {table}{SUFFIX} RENAME TO {table}")

@@ -11,6 +11,7 @@ from datetime import timedelta
 import asyncpg
 
 from actors.ports import Appended, StoreUnavailable
+from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store import reader
 from adapters.store.reader import Connection
 from adapters.store.writer import Writer
@@ -20,14 +21,6 @@ CALLS = "calls"
 """The projection that knows which legs make a call."""
 UNSHOWN_WINDOW = timedelta(hours=6)
 """How far back a restart looks for settled calls whose last state was not shown."""
-
-TROUBLE = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-)
 
 
 class EventStore:
@@ -42,7 +35,7 @@ class EventStore:
         try:
             async with self._pool.acquire(timeout=10) as connection:
                 yield connection
-        except TROUBLE as error:
+        except SERVER_TROUBLE as error:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
 
     async def append(self, fact: NewFact, *, within: float | None = None) -> Appended:

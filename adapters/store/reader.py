@@ -7,6 +7,7 @@ import asyncpg
 import asyncpg.pool
 import msgspec
 
+from calls.events import EventError, read_event
 from calls.facts import DIRECTORY_STREAM, Fact, bridge_stream, delivery_stream, leg_stream
 from projections.ports import Checkpoint
 
@@ -16,7 +17,8 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 COLUMNS = "position, enterprise, stream, version, kind, source, occurred_at, recorded_at, body, meta"
 
 # Position alone would skip rows of transactions that are slower than later ones. A transaction of the present
-# incarnation below xmin is decided; those of older incarnations all are.
+# incarnation below xmin is decided; those of older incarnations all are. In ORDER BY a bare xid would be the column
+# given out, which no index knows.
 BELOW_HORIZON = f"""
 SELECT {COLUMNS}, incarnation, xid::text::bigint AS xid FROM facts
 WHERE (incarnation, xid, position) > ($1, $2::text::xid8, $3)
@@ -24,7 +26,7 @@ WHERE (incarnation, xid, position) > ($1, $2::text::xid8, $3)
        OR (incarnation = (SELECT max(incarnation) FROM incarnations)
            AND xid < pg_snapshot_xmin(pg_current_snapshot())))
   AND ($5::integer IS NULL OR (incarnation, xid, position) <= ($5, $6::text::xid8, $7))
-ORDER BY incarnation, xid, position
+ORDER BY facts.incarnation, facts.xid, facts.position
 LIMIT $4
 """
 
@@ -164,16 +166,12 @@ async def read_calls(
     return facts
 
 
-class _Bridge(msgspec.Struct):
-    bridge: str | int | float | None = msgspec.field(default=None, name="BridgeUniqueid")
-
-
-_bridge_decoder = msgspec.json.Decoder(_Bridge)
-
-
 def _bridge(body: bytes) -> str:
-    told = _bridge_decoder.decode(body).bridge
-    return "" if told is None else str(told).strip()
+    """The bridge that an event names, as every fold reads it; a body that none can read names none."""
+    try:
+        return read_event(body).bridge_id.strip()
+    except EventError:
+        return ""
 
 
 async def read_directories(connection: Connection, upto: int, enterprise: str | None = None) -> list[Fact]:

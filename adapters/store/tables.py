@@ -9,8 +9,8 @@ from typing import Final
 
 import asyncpg
 
+from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store import reader
-from adapters.store.log import TROUBLE
 from adapters.store.reader import Connection
 from calls.call import Call, seconds
 from calls.facts import Fact
@@ -174,7 +174,7 @@ class CallTables:
         try:
             async with self._pool.acquire(timeout=10) as connection:
                 yield connection
-        except TROUBLE as error:
+        except SERVER_TROUBLE as error:
             raise ReaderTrouble(f"{type(error).__name__}: {error}") from error
 
     def _sql(self, text: str) -> str:

@@ -16,6 +16,7 @@ import structlog
 
 from actors.ports import Appended, Clock, StoreUnavailable
 from adapters.postgres.database import Database
+from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store.batch import Written, take, write
 from adapters.store.errors import OutOfTime
 from adapters.store.lock import settle_incarnation, try_lock
@@ -124,7 +125,7 @@ class Writer:
         while not self._stopping:
             try:
                 await self._lead()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except (*SERVER_TROUBLE, asyncpg.PostgresError) as error:
                 log.warning("the writer lost the store", error=str(error), kind=type(error).__name__)
             finally:
                 await self._let_go()
@@ -258,7 +259,7 @@ class Writer:
         if connection is not None and not connection.is_closed():
             try:
                 await connection.close(timeout=2)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            except (*SERVER_TROUBLE, asyncpg.PostgresError):
                 connection.terminate()
         if self._stopping:
             while self._waiting:

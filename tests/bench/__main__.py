@@ -5,7 +5,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 
-from tests.bench import append, delivery, ingest
+from tests.bench import append, delivery, fold, ingest, memory, restart
 from tests.bench.processes import ROOT, BenchError
 from tests.bench.results import Row, print_table, write_json
 
@@ -13,6 +13,9 @@ MEASURES: dict[str, Callable[[float, int], Awaitable[list[Row]]]] = {
     "ingest": ingest.measure,
     "delivery": delivery.measure,
     "append": append.measure,
+    "fold": fold.measure,
+    "memory": memory.measure,
+    "restart": restart.measure,
 }
 
 
@@ -26,7 +29,9 @@ async def run(names: list[str], seconds: float, rounds: int) -> list[Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--only", action="append", choices=list(MEASURES), help="this measure alone; may be repeated")
+    parser.add_argument(
+        "--only", action="append", choices=list(MEASURES), help="this measure alone; may be repeated"
+    )
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one turn [default: 5]")
     parser.add_argument("--quick", action="store_true", help="one short turn of each: shows that it runs")
     given = parser.parse_args()

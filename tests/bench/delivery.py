@@ -1,5 +1,6 @@
 """Row 2: from a host's request to the request that reaches Telegram, for the first message of each call."""
 
+import asyncio
 import json
 import sys
 from collections import defaultdict
@@ -20,14 +21,18 @@ async def measure(seconds: float, rounds: int) -> list[Row]:
     """One run, as long as all turns together."""
     telegram = free_port()
     length = WARM + seconds * rounds
-    async with scratch() as place, child(sys.executable, "-m", "tests.bench.telegram", str(telegram)) as stand:
+    async with (
+        scratch() as place,
+        child(sys.executable, "-m", "tests.bench.telegram", str(telegram)) as stand,
+    ):
         await until_listening(stand, telegram)
         directory = directory_toml(ENTERPRISES, "{number}:bench", slots=1)
         async with service(place, directory=directory, telegram=telegram) as ours:
             before = ours.cpu()
             told = await _pace(ours.port, length)
             spent = {name: (value - before[name]) / length for name, value in ours.cpu().items()}
-            output, _ = await stand.communicate()
+            async with asyncio.timeout(30):
+                output, _ = await stand.communicate(b"")
     arrived = [json.loads(line) for line in output.splitlines()]
     waits = sorted(_waits(told["begun"], arrived))
     return _rows(waits, spent, told["refused"])

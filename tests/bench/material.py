@@ -94,7 +94,8 @@ class Template:
         fresh = {leg: f"{leg[:10]}.{100_000 + 9 * serial + n:06d}" for n, leg in enumerate(self.legs)}
         number = serial * 64 + place.enterprise * SLOTS + place.slot
         fresh |= {
-            bridge: f"{self._second:08x}-{n:04x}-4000-8000-{number:012x}" for n, bridge in enumerate(self.bridges)
+            bridge: f"{self._second:08x}-{n:04x}-4000-8000-{number:012x}"
+            for n, bridge in enumerate(self.bridges)
         }
         names = {key.encode(): value.encode() for key, value in fresh.items()}
         names[_CUSTOMER.encode()] = b"37529%07d" % (1_000_000 + number * 7919 % CUSTOMERS)

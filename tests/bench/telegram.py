@@ -59,8 +59,9 @@ class Stand(asyncio.Protocol):
 
 async def _serve(port: int) -> None:
     loop = asyncio.get_running_loop()
-    async with await loop.create_server(Stand, "127.0.0.1", port):
-        await loop.run_in_executor(None, sys.stdin.read)
+    server = await loop.create_server(Stand, "127.0.0.1", port)
+    await loop.run_in_executor(None, sys.stdin.read)
+    server.close()  # connections that the service keeps open end with the process
     for at, method, chat in Stand.seen:
         sys.stdout.write(json.dumps([at, method, chat]) + "\n")
     sys.stdout.flush()

@@ -3,14 +3,17 @@
 import asyncio
 import json
 import logging
+import time
+from contextlib import AsyncExitStack, contextmanager
 
 import asyncpg
+import psutil
 import pytest
 import pytest_asyncio
 
 from adapters.http import ingest
 from calls.facts import EVENT_KINDS
-from tests.running import TOKEN, Running, enterprise, running_fresh
+from tests.running import TOKEN, Running, enterprise, running, running_fresh
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -498,3 +501,67 @@ async def test_no_log_line_has_the_token(service: Running, ids, caplog):
         await service.quiet()
     assert TOKEN not in caplog.text
     assert CLOSED not in caplog.text
+
+
+# 503
+
+
+@contextmanager
+def frozen(postmaster):
+    """PostgreSQL as a whole does not answer, and does not die either."""
+    server = psutil.Process(postmaster)
+    stopped = [server, *server.children(recursive=True)]
+    for process in stopped:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in reversed(stopped):
+            process.resume()
+
+
+async def timed(sending):
+    begun = time.perf_counter()
+    answer = await sending
+    return answer, time.perf_counter() - begun
+
+
+async def test_a_store_that_does_not_answer_is_503_in_time_and_nothing_is_stored(data_dir, tmp_path, ids):
+    async with running("", tmp_path, DIRECTORY, data_dir=str(data_dir)) as service:
+        await service.store("start", event(ids, n=0))
+        with frozen(service.service.database.embedded.pid):
+            answers = await asyncio.gather(
+                *(timed(service.post("dial", event(ids, n=n))) for n in range(1, 6)),
+                timed(service.client.get("/healthz")),
+                timed(service.client.get("/readyz")),
+            )
+            late = await timed(service.post("dial", event(ids, n=6)))
+        *hosts, (alive, _), (ready, _) = answers
+        for answer, seconds in [*hosts, late]:
+            problem(answer, 503)
+            assert int(answer.headers["retry-after"]) > 0
+            assert seconds < 2.8
+        assert alive.status_code == 200
+        assert ready.status_code == 503
+        async with asyncio.timeout(15):
+            while (answer := await service.post("hangup", event(ids, n=7))).status_code != 200:
+                problem(answer, 503)
+        assert [json.loads(body)["n"] for body in await service.bodies("0367", ids)] == [0, 7]
+
+
+async def test_an_instance_that_stands_by_is_503_and_takes_over(database, tmp_path, ids):
+    async with AsyncExitStack() as first_one, AsyncExitStack() as second_one:
+        first = await first_one.enter_async_context(running(database.dsn, tmp_path, DIRECTORY))
+        second = await second_one.enter_async_context(running(database.dsn, tmp_path, lead=False))
+        await first.store("start", event(ids))
+        answer, seconds = await timed(second.post("dial", event(ids)))
+        assert "stands by" in problem(answer, 503)
+        assert answer.headers["retry-after"]
+        assert seconds < 1
+        assert (await second.client.get("/readyz")).json() == {"status": "standby"}
+        assert len(await first.bodies("0367", ids)) == 1
+        await first_one.aclose()
+        async with asyncio.timeout(10):
+            await second.service.house.recovered.wait()
+        await second.store("dial", event(ids))
+        assert (await second.client.get("/readyz")).status_code == 200

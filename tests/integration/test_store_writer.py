@@ -6,11 +6,15 @@ import secrets
 import signal
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import AsyncMock
 
 import asyncpg
 import pytest
 
 from actors.ports import Appended, StoreUnavailable, VersionConflict
+from adapters.postgres.database import Database
+from adapters.postgres.errors import DatabaseUnreachable, StartFailed
+from adapters.store import writer
 from adapters.store.batch import Written, write
 from adapters.store.errors import FactRefused, OutOfTime
 from adapters.store.lock import settle_incarnation
@@ -315,6 +319,41 @@ async def test_facts_of_our_own_wait_for_the_store_and_are_stored_once(database)
         assert (await asyncio.wait_for(own, 10)).version == 1
         assert followed.roles == [True, False, True]
     assert [row["body"] for row in await rows(database.dsn)] == [b"own"]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress"),
+        asyncpg.AdminShutdownError("terminating connection due to unexpected postmaster exit"),
+        ConnectionResetError(),
+    ],
+    ids=lambda trouble: type(trouble).__name__,
+)
+async def test_a_connection_that_dies_in_whatever_way_is_replaced(database, monkeypatch, trouble):
+    async with writing(database.dsn) as followed:
+        dying = AsyncMock(side_effect=[trouble])
+        monkeypatch.setattr(writer, "write", dying)
+        with pytest.raises(StoreUnavailable):
+            await followed.writer.append(arrival("1.1", b"lost"), within=2)
+        monkeypatch.setattr(writer, "write", write)
+        assert (await followed.writer.append(arrival("1.1"), within=5)).version == 1
+        assert followed.roles == [True, False, True]
+
+
+async def test_a_server_that_stays_away_for_long_is_waited_for(database, monkeypatch):
+    connect = Database.connect
+    away = [DatabaseUnreachable("the server", "no answer"), StartFailed("ended at its start", "")]
+
+    async def soon(self: Database, **options: Any) -> asyncpg.Connection:
+        if away:
+            raise away.pop()
+        return await connect(self, **options)
+
+    monkeypatch.setattr(Database, "connect", soon)
+    async with writing(database.dsn) as followed:
+        assert (await followed.writer.append(arrival("1.1"), within=5)).version == 1
+        assert not away
 
 
 # one writer, one that stands by

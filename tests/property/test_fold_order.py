@@ -69,7 +69,9 @@ def orders(draw: st.DrawFn, told: Sequence[Fact]) -> list[Fact]:
     """Those of one leg and of one bridge keep their order; a hangup may overtake everything."""
     where = [places(fact) for fact in told]
     waits = [
-        set() if fact.kind == "hangup" else {earlier for earlier in range(place) if where[earlier] & where[place]}
+        set()
+        if fact.kind == "hangup"
+        else {earlier for earlier in range(place) if where[earlier] & where[place]}
         for place, fact in enumerate(told)
     ]
     left, order = list(range(len(told))), []
@@ -153,7 +155,8 @@ def test_with_several_events_lost_nobody_is_invented(scenario, least, data):
     for call in settled(arriving(fact for fact, kept in zip(told, keep, strict=True) if kept)):
         assert set(call.talked) <= set(whole.talked)
         assert call.answered_by in {None, whole.answered_by}
-        assert set(call.rung) <= set(whole.rung)
+        # Without its dial, its hangup and the caller's own bridge an outgoing call looks like an incoming one.
+        assert call.direction != whole.direction or set(call.rung) <= set(whole.rung)
 
 
 # answered stays answered

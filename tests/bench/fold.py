@@ -1,0 +1,80 @@
+"""The fold alone: microseconds an event of calls.exchange, each call told once a batch; decoding alone beside it.
+
+``python -m tests.bench.fold`` measures in a process of its own.
+"""
+
+import gc
+import itertools
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
+from calls.directory import Directory
+from calls.events import read_event
+from calls.exchange import Exchange
+from calls.facts import Fact
+from tests.bench.material import Slot, calls, number_of
+from tests.bench.processes import run_json
+from tests.bench.results import Row
+
+EVENTS = 60_000
+BATCH = 2_000
+SIDE_BY_SIDE = 8
+BEGUN = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
+
+
+def facts(count: int) -> list[Fact]:
+    """Facts of one enterprise whose calls overlap, a second between two events of a call."""
+    streams = [itertools.chain.from_iterable(calls(Slot(0, slot))) for slot in range(SIDE_BY_SIDE)]
+    versions: dict[str, int] = {}
+    made = []
+    for position in range(count):
+        event = next(streams[position % SIDE_BY_SIDE])
+        version = versions[event.stream] = versions.get(event.stream, 0) + 1
+        at = BEGUN + timedelta(seconds=position / SIDE_BY_SIDE)
+        place = (position + 1, number_of(0), event.stream, version)
+        made.append(Fact(*place, event.kind, "live", at, at, event.body))
+    return made
+
+
+def main() -> None:
+    told = facts(EVENTS)
+    gc.collect()
+    gc.freeze()
+    begun = time.perf_counter()
+    for fact in told:
+        read_event(fact.body)
+    decoded = time.perf_counter() - begun
+    exchange = Exchange(Directory.empty(number_of(0)))
+    found = 0
+    begun = time.perf_counter()
+    for first in range(0, EVENTS, BATCH):
+        for fact in told[first : first + BATCH]:
+            exchange.apply(fact)
+        found += len(exchange.take().calls)
+    folded = time.perf_counter() - begun
+    each = 1e6 / EVENTS
+    print(json.dumps({"fold_us": folded * each, "decode_us": decoded * each, "told": found}))
+
+
+async def measure(seconds: float, rounds: int) -> list[Row]:
+    """The best of the rounds: a fold has no reason to be slower than at its best but the neighbours."""
+    del seconds
+    turns = [await run_json("tests.bench.fold", within=120) for _ in range(rounds)]
+    fold, decode = (min(turn[name] for turn in turns) for name in ("fold_us", "decode_us"))
+    return [
+        Row(
+            name="fold",
+            what="an event of calls.exchange, each call told once in 2,000 facts; decoding its body alone",
+            unit="µs",
+            ours=fold,
+            rival=decode,
+            ratio=decode / fold,
+            limit="one core",
+            rounds=turns,
+        )
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+"""Hot queries stay hot: each is explained over enough rows and has to use its index."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from adapters.store import batch, reader
+from adapters.store.queries import CallsWanted, list_calls, list_customers, write_cursor
+from adapters.store.tables import UNFORGOTTEN, CallTables
+from tests.storing import AT, connected
+
+ENTERPRISES = [f"{number:04}" for number in range(40)]
+MINE = ENTERPRISES[7]
+NEWEST = (1 << 63) - 1
+
+FACTS = """
+INSERT INTO facts (incarnation, enterprise, stream, version, kind, source, occurred_at, recorded_at, body, meta,
+                   idempotency_key)
+SELECT 1, lpad((call % 40)::text, 4, '0'), 'leg/' || call, step, 'dial', 'live', at, at, '{"UniqueId":""}', '',
+       CASE WHEN step = 1 THEN 'key-' || call END
+FROM generate_series(1, 10000) call, generate_series(1, 6) step,
+     LATERAL (SELECT timestamptz '2026-05-04 09:00+00' + make_interval(secs => call * 10 + step) AS at) clock
+ORDER BY call, step
+"""
+CALLS = """
+INSERT INTO calls (enterprise, call_id, direction, origin, outcome, customer, rung, talked, consulted, started_at,
+                   source, legs, last_position)
+SELECT lpad((call % 40)::text, 4, '0'), call::text, 'in', 'pbx',
+       CASE WHEN call % 400 = 7 THEN 'open' ELSE 'answered' END, '+37529' || lpad((call % 4000)::text, 7, '0'),
+       '{150}', '{151}', '{}', timestamptz '2026-05-04 09:00+00' + make_interval(secs => call * 10), 'live',
+       ARRAY[call::text], call * 6
+FROM generate_series(1, 10000) call
+"""
+LEGS = """
+INSERT INTO call_legs (enterprise, unique_id, call_id, lost)
+SELECT lpad((call % 40)::text, 4, '0'), call::text, call::text, call % 1000 = 7 FROM generate_series(1, 10000) call
+"""
+CUSTOMERS = """
+INSERT INTO customers
+SELECT lpad((one % 4 + 5)::text, 4, '0'), '+37529' || lpad(one::text, 7, '0'), NULL, at, at, 1, 1, 0, 0, 0, 0, at, 'in',
+       'answered', '{151}', NULL
+FROM generate_series(1, 4000) one,
+     LATERAL (SELECT timestamptz '2026-05-04 09:00+00' + make_interval(secs => one)) clock (at)
+"""
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def crowded(module_database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a database with 60,000 facts of 10,000 calls in 40 enterprises."""
+    async with connected(module_database) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres_server: Any) -> Iterator[str]:
+    """Filled once for all plans."""
+    made = postgres_server.create()
+
+    async def fill() -> None:
+        async with connected(made.dsn) as connection:
+            await connection.execute("INSERT INTO incarnations VALUES (1, 'this cluster')")
+            for sql in (FACTS, CALLS, LEGS, CUSTOMERS):
+                await connection.execute(sql)
+            await connection.execute("VACUUM ANALYZE")
+
+    postgres_server._loop.run(fill())
+    yield made.dsn
+    postgres_server.drop(made)
+
+
+class Plan:
+    """What EXPLAIN says: the nodes of a plan, from the outside in."""
+
+    def __init__(self, explained: str) -> None:
+        self.whole = json.loads(explained)[0]["Plan"]
+        self.nodes = list(_nodes(self.whole))
+
+    @property
+    def indexes(self) -> set[str]:
+        return {node["Index Name"] for node in self.nodes if "Index Name" in node}
+
+    @property
+    def read_whole(self) -> set[str]:
+        """Tables that are read from end to end, but for the tiny one."""
+        whole = {node["Relation Name"] for node in self.nodes if node["Node Type"] == "Seq Scan"}
+        return whole - {"incarnations"}
+
+    @property
+    def sorts(self) -> list[str]:
+        return [node["Node Type"] for node in self.nodes if node["Node Type"] in {"Sort", "Incremental Sort"}]
+
+    def conditions(self, index: str) -> str:
+        """What is looked for in an index."""
+        return " ".join(node.get("Index Cond", "") for node in self.nodes if node.get("Index Name") == index)
+
+    def touched(self, table: str) -> int:
+        """Rows of a table that were looked at (needs ANALYZE)."""
+        return sum(
+            int(node["Actual Loops"] * sum(node.get(rows, 0) for rows in _LOOKED_AT))
+            for node in self.nodes
+            if node.get("Relation Name") == table
+        )
+
+
+_LOOKED_AT = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for inner in node.get("Plans", ()):
+        yield from _nodes(inner)
+
+
+async def explain(connection: asyncpg.Connection, sql: str, *arguments: Any, analyze: bool = False) -> Plan:
+    options = "FORMAT JSON, ANALYZE" if analyze else "FORMAT JSON"
+    return Plan(await connection.fetchval(f"EXPLAIN ({options}) {sql}", *arguments))
+
+
+class Explaining:
+    """A pool that explains what it is asked for."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+        self.plan: Plan
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
+        self.plan = await explain(self._connection, sql, *arguments)
+        return []
+
+
+@pytest.fixture(params=["auto", "force_generic_plan"])
+async def planned(request: pytest.FixtureRequest, crowded: asyncpg.Connection) -> asyncpg.Connection:
+    """Prepared statements may be planned for these arguments, or once for all: both must do."""
+    await crowded.execute(f"SET plan_cache_mode = {request.param}")
+    return crowded
+
+
+# facts
+
+
+@pytest.mark.parametrize("where", ["begin", "middle", "end"])
+async def test_next_facts_below_the_horizon_are_a_stretch_of_one_index(planned, where):
+    middle = {"begin": 0, "middle": 30_000, "end": 59_990}[where]
+    xid = await planned.fetchval("SELECT min(xid::text::bigint) FROM facts")
+    arguments = (1, str(xid), middle, 2_000, None, None, None)
+    plan = await explain(planned, reader.BELOW_HORIZON, *arguments, analyze=True)
+    assert plan.indexes == {"facts_order"}
+    assert "ROW(incarnation, xid, " in plan.conditions("facts_order")
+    assert plan.sorts == []
+    assert plan.touched("facts") <= 2_000
+
+
+async def test_a_rebuild_reads_up_to_its_end_by_the_same_index(planned):
+    xid = str(await planned.fetchval("SELECT min(xid::text::bigint) FROM facts"))
+    plan = await explain(planned, reader.BELOW_HORIZON, 0, "0", 0, 5_000, 1, xid, 60_000)
+    assert (plan.indexes, plan.sorts, plan.read_whole) == ({"facts_order"}, [], set())
+
+
+async def test_the_writers_own_order_is_the_primary_key(planned):
+    plan = await explain(planned, reader.AFTER_POSITION, 59_000, 60_000, 2_000)
+    assert (plan.indexes, plan.sorts) == ({"facts_pkey"}, [])
+
+
+async def test_streams_are_read_by_their_index(planned):
+    streams = [MINE] * 3, ["leg/47", "leg/87", "leg/127"]
+    plan = await explain(planned, reader.OF_STREAMS, *streams, NEWEST, analyze=True)
+    assert plan.indexes == {"facts_stream_version"}
+    assert plan.read_whole == set()
+    assert plan.touched("facts") == 18
+
+
+async def test_the_next_version_is_looked_up_at_the_end_of_its_stream(planned):
+    many = range(8)
+    plan = await explain(
+        planned,
+        batch.INSERT,
+        1,
+        datetime.now(UTC),
+        [MINE for _ in many],
+        [f"leg/{number}" for number in many],
+        ["dial" for _ in many],
+        ["live" for _ in many],
+        [AT for _ in many],
+        [None for _ in many],
+        [b"" for _ in many],
+        [b"" for _ in many],
+        [None for _ in many],
+    )
+    look_ups = [node for node in plan.nodes if node.get("Index Name") == "facts_stream_version"]
+    assert look_ups
+    assert {node["Scan Direction"] for node in look_ups} == {"Backward"}
+    assert plan.read_whole == set()
+
+
+async def test_idempotency_keys_are_looked_up_in_their_index(planned):
+    plan = await explain(planned, batch.KNOWN, [MINE] * 3, ["key-47", "key-87", "key-127"])
+    assert plan.indexes == {"facts_idempotency"}
+    assert plan.read_whole == set()
+
+
+async def test_legs_of_calls_are_found_by_leg_and_by_call(planned):
+    sql = reader.LEGS_OF_CALLS.format(call_legs="call_legs")
+    plan = await explain(planned, sql, [MINE] * 3, ["47", "87", "127"])
+    assert plan.indexes == {"call_legs_key", "call_legs_of_call"}
+    assert plan.read_whole == set()
+
+
+async def test_directory_facts_are_found_without_reading_all_facts(planned):
+    sql = (
+        f"SELECT {reader.COLUMNS} FROM facts WHERE stream = $1 AND position <= $2"
+        " AND ($3::text IS NULL OR enterprise = $3) ORDER BY position"
+    )
+    seen: list[str] = []
+
+    class Connection:
+        async def fetch(self, text: str, *arguments: Any) -> list[Any]:
+            seen.append(text)
+            return []
+
+    await reader.read_directories(Connection(), 1)
+    assert seen == [sql]
+    plan = await explain(planned, sql, "directory", NEWEST, None)
+    assert plan.read_whole == set(), plan.whole
+
+
+# what a start looks for
+
+
+@pytest.mark.parametrize("window", [timedelta(minutes=5), timedelta(hours=6)])
+async def test_the_begin_of_a_window_is_found_from_its_end(planned, window):
+    plan = await explain(planned, reader.RECENT, window, analyze=True)
+    facts_in_it = window.total_seconds() / 10 * 6
+    assert plan.touched("facts") <= facts_in_it + 20
+
+
+async def test_open_and_recent_calls_are_found_without_reading_all_calls(planned):
+    since = 59_900
+    for sql, arguments in (
+        (reader.UNSETTLED, (ENTERPRISES, ["1001"] * len(ENTERPRISES), since)),
+        (CallTables(None)._sql(UNFORGOTTEN), (since,)),
+    ):
+        plan = await explain(planned, sql, *arguments, analyze=True)
+        assert plan.read_whole == set(), plan.whole
+        assert plan.touched("calls") < 200
+        assert {"calls_open", "calls_recent", "call_legs_lost"} <= plan.indexes
+
+
+# lists of the API
+
+
+async def test_newest_calls_of_an_enterprise(crowded):
+    pool = Explaining(crowded)
+    await list_calls(pool, CallsWanted(enterprise=MINE))
+    assert (pool.plan.indexes, pool.plan.read_whole, pool.plan.sorts) == ({"calls_newest"}, set(), [])
+
+
+async def test_a_later_page_begins_where_the_last_one_ended(crowded):
+    pool = Explaining(crowded)
+    cursor = write_cursor((AT + timedelta(seconds=50_000)).isoformat(), MINE, "5007")
+    await list_calls(pool, CallsWanted(enterprise=MINE, after=cursor))
+    assert pool.plan.indexes == {"calls_newest"}
+    assert "started_at" in pool.plan.conditions("calls_newest")
+    assert pool.plan.sorts == []
+
+
+async def test_newest_calls_of_all_enterprises(crowded):
+    pool = Explaining(crowded)
+    await list_calls(pool, CallsWanted())
+    assert (pool.plan.indexes, pool.plan.sorts) == ({"calls_newest_of_all"}, [])
+
+
+async def test_calls_of_a_customer(crowded):
+    pool = Explaining(crowded)
+    await list_calls(pool, CallsWanted(enterprise=MINE, phone="+375290000047"))
+    assert pool.plan.indexes == {"calls_of_customer"}
+    assert "customer" in pool.plan.conditions("calls_of_customer")
+
+
+async def test_customers_of_an_enterprise(crowded):
+    pool = Explaining(crowded)
+    await list_customers(pool, MINE, 50, None)
+    assert (pool.plan.indexes, pool.plan.read_whole, pool.plan.sorts) == ({"customers_newest"}, set(), [])

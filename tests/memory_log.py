@@ -1,0 +1,263 @@
+"""The event store and the calls tables in memory: what actors and projections ask of them, and no more.
+
+``tests/integration/test_log_conformance.py`` proves that it behaves as the store in PostgreSQL does.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from actors.ports import Appended, StoreUnavailable, VersionConflict
+from calls.call import Call
+from calls.deliveries import DELIVERY_KINDS
+from calls.events import EventError, read_event
+from calls.facts import (
+    DELIVERY_INTENDED,
+    DIRECTORY_STREAM,
+    Fact,
+    NewFact,
+    bridge_stream,
+    delivery_stream,
+    leg_stream,
+)
+from projections.calls import CallsFold
+from projections.live import project
+from projections.ports import Checkpoint, Fenced, NameOf, ReaderTrouble, Rows
+
+BEGUN = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
+UNSHOWN_WINDOW = timedelta(hours=6)
+UNFORGOTTEN_WINDOW = timedelta(minutes=5)
+Key = tuple[str, str]
+
+
+class MemoryTables:
+    """Rows of the calls projection and its checkpoint (projections.ports.Tables)."""
+
+    def __init__(self) -> None:
+        self.calls: dict[Key, Call] = {}
+        self.call_legs: dict[Key, tuple[str, bool]] = {}
+        self.at = Checkpoint()
+
+    async def checkpoint(self) -> Checkpoint:
+        return self.at
+
+    async def write(self, rows: Rows, old: Checkpoint, new: Checkpoint, name_of: NameOf) -> None:
+        del name_of
+        if old != self.at:
+            raise Fenced(old)
+        self.at = new
+        for key in rows.gone:
+            self.calls.pop(key, None)
+        self.calls.update({(call.enterprise, call.call_id): call for call in rows.calls})
+        for enterprise, unique_id, call_id, lost in rows.legs:
+            self.call_legs[enterprise, unique_id] = (call_id, lost)
+
+    def members(self, legs: Iterable[Key]) -> set[Key]:
+        """These legs and all that belong to the same calls."""
+        wanted = set(legs)
+        calls = {(leg[0], self.call_legs[leg][0]) for leg in wanted if leg in self.call_legs}
+        return wanted | {leg for leg, (call_id, _) in self.call_legs.items() if (leg[0], call_id) in calls}
+
+
+class MemoryLog:
+    """Facts in the order of their commit (actors.ports.FactLog, projections.ports.FactReader).
+
+    ``committed`` is told of each batch as the writer tells its followers. While ``down`` is set, appends with a
+    deadline are refused, those without wait, and reading fails.
+    """
+
+    def __init__(self, now: Callable[[], datetime] = lambda: BEGUN) -> None:
+        self.facts: list[Fact] = []
+        self.tables = MemoryTables()
+        self.parked: dict[tuple[str, int], str] = {}
+        self.committed: Callable[[list[Fact]], None] = lambda _: None
+        self.reads = 0
+        """How often facts of calls were asked for."""
+        self._now = now
+        self._versions: dict[Key, int] = {}
+        self._keys: dict[Key, Appended] = {}
+        self._up = asyncio.Event()
+        self._up.set()
+
+    @property
+    def head(self) -> int:
+        """Position of the newest fact."""
+        return len(self.facts)
+
+    @property
+    def down(self) -> bool:
+        """True while the store does not answer."""
+        return not self._up.is_set()
+
+    @down.setter
+    def down(self, value: bool) -> None:
+        (self._up.clear if value else self._up.set)()
+
+    # appending
+
+    async def append(self, fact: NewFact, *, within: float | None = None) -> Appended:
+        if self.down and within is not None:
+            raise StoreUnavailable("the store is down")
+        await self._up.wait()
+        await asyncio.sleep(0)  # a commit is never immediate
+        if fact.idempotency_key is not None:
+            known = self._keys.get((fact.enterprise, fact.idempotency_key))
+            if known is not None:
+                return msgspec.structs.replace(known, known=True)
+        version = self._versions.get((fact.enterprise, fact.stream), 0)
+        if fact.expected_version not in {None, version}:
+            raise VersionConflict(fact.stream, fact.expected_version or 0)
+        stored = self._store(fact)
+        self.committed([stored])
+        return Appended(stored.position, stored.version)
+
+    def put(self, facts: Iterable[NewFact]) -> list[Fact]:
+        """Store facts at once, as one batch of the writer, without telling anybody."""
+        return [self._store(fact) for fact in facts]
+
+    def _store(self, fact: NewFact) -> Fact:
+        stream = (fact.enterprise, fact.stream)
+        version = self._versions[stream] = self._versions.get(stream, 0) + 1
+        stored = Fact(
+            self.head + 1,
+            fact.enterprise,
+            fact.stream,
+            version,
+            fact.kind,
+            fact.source,
+            fact.occurred_at,
+            self._now(),
+            fact.body,
+            fact.meta,
+        )
+        self.facts.append(stored)
+        if fact.idempotency_key is not None:
+            self._keys[fact.enterprise, fact.idempotency_key] = Appended(stored.position, version)
+        return stored
+
+    # reading, for actors
+
+    async def read_after(self, position: int, upto: int, limit: int) -> list[Fact]:
+        await self._answers()
+        return self.facts[position:upto][:limit]
+
+    async def read_calls(
+        self, legs: Sequence[Key], chats: Sequence[tuple[str, int]], upto: int
+    ) -> list[Fact]:
+        await self._answers()
+        return self._of_calls(legs, chats, upto)
+
+    def _of_calls(self, legs: Sequence[Key], chats: Sequence[tuple[str, int]], upto: int) -> list[Fact]:
+        self.reads += 1
+        members = self.tables.members(legs)
+        streams = {(enterprise, leg_stream(unique_id)) for enterprise, unique_id in members}
+        streams |= {
+            (enterprise, delivery_stream(unique_id, chat_id))
+            for enterprise, unique_id in members
+            for number, chat_id in chats
+            if number == enterprise
+        }
+        own = [fact for fact in self.facts[:upto] if (fact.enterprise, fact.stream) in streams]
+        streams |= {
+            (fact.enterprise, bridge_stream(bridge))
+            for fact in own
+            if fact.kind in {"bridge", "bridge_leave"} and (bridge := _bridge(fact.body))
+        }
+        return [fact for fact in self.facts[:upto] if (fact.enterprise, fact.stream) in streams]
+
+    async def read_directories(self, upto: int) -> list[Fact]:
+        await self._answers()
+        return [fact for fact in self.facts[:upto] if fact.stream == DIRECTORY_STREAM]
+
+    async def unsettled_calls(self, chats: Sequence[tuple[str, int]]) -> list[Key]:
+        await self._answers()
+        return sorted(
+            {key for key, call in self.tables.calls.items() if not call.settled}
+            | {
+                key
+                for key, call in self.tables.calls.items()
+                if call.settled and call.last_position >= self._since(UNSHOWN_WINDOW)
+                for number, chat_id in chats
+                if number == call.enterprise and not self._shown(call, chat_id)
+            }
+            | {leg for leg, (_, lost) in self.tables.call_legs.items() if lost}
+        )
+
+    async def projected(self) -> int:
+        await self._answers()
+        return self.tables.at.position
+
+    async def park(self, place: str, fact: Fact, reason: str) -> None:
+        await self._answers()
+        self.parked[place, fact.position] = reason
+
+    async def _answers(self) -> None:
+        await asyncio.sleep(0)
+        if self.down:
+            raise StoreUnavailable("the store is down")
+
+    def _since(self, window: timedelta) -> int:
+        """Position of the first fact within this time before the newest."""
+        if not self.facts:
+            return 0
+        since = self.facts[-1].recorded_at - window
+        return min(fact.position for fact in self.facts if fact.recorded_at > since)
+
+    def _shown(self, call: Call, chat_id: int) -> bool:
+        stream = delivery_stream(call.call_id, chat_id)
+        return any(
+            fact.enterprise == call.enterprise
+            and fact.stream == stream
+            and fact.kind in DELIVERY_KINDS
+            and fact.kind != DELIVERY_INTENDED
+            for fact in self.facts[call.last_position :]
+        )
+
+    # reading, for projections
+
+    async def next(
+        self, after: Checkpoint, limit: int, upto: Checkpoint | None = None
+    ) -> tuple[list[Fact], Checkpoint]:
+        await self._projects()
+        end = self.head if upto is None else min(upto.position, self.head)
+        facts = self.facts[after.position : end][:limit]
+        return facts, Checkpoint(1, facts[-1].position, facts[-1].position) if facts else after
+
+    async def calls_of(self, legs: Sequence[Key], upto: int) -> list[Fact]:
+        await self._projects()
+        return self._of_calls(legs, (), upto)
+
+    async def directories(self, upto: int) -> list[Fact]:
+        await self._projects()
+        return [fact for fact in self.facts[:upto] if fact.stream == DIRECTORY_STREAM]
+
+    async def unforgotten(self) -> list[Key]:
+        await self._projects()
+        since = self._since(UNFORGOTTEN_WINDOW)
+        calls = self.tables.calls
+        return sorted(
+            {key for key, call in calls.items() if not call.settled or call.last_position >= since}
+            | {leg for leg, (_, lost) in self.tables.call_legs.items() if lost}
+        )
+
+    async def _projects(self) -> None:
+        await asyncio.sleep(0)
+        if self.down:
+            raise ReaderTrouble("the store is down")
+
+
+def _bridge(body: bytes) -> str:
+    try:
+        return read_event(body).bridge_id.strip()
+    except EventError:
+        return ""
+
+
+async def project_all(log: MemoryLog, fold: CallsFold) -> None:
+    """Bring the tables up to the newest fact, as the live runner does."""
+    facts, reached = await log.next(log.tables.at, log.head)
+    for fact in facts:
+        await project(fold, fact, log)
+    await log.tables.write(fold.take(), log.tables.at, reached, fold.name)
