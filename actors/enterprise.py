@@ -124,26 +124,39 @@ class Enterprise:
 
     def restore(self, facts: list[Fact]) -> None:
         """Put calls back as the store has them: legs, leaders and messages, nothing shown yet."""
+        self._forget_all_of(facts)
         exchange = Exchange(self.directory)
         exchange.board = self.board
-        posts: dict[tuple[str, str], Post] = {}
+        posts: dict[str, dict[str, Post]] = {}
         versions: dict[str, int] = {}
         told = []
+        failed: list[tuple[Fact, Exception]] = []
         for fact in facts:
             if fact.kind in DELIVERY_KINDS:
-                key = (fact.stream, fact.stream.split("/", 2)[2])
-                posts[key] = fold_delivery(posts.get(key), fact)
+                own = posts.setdefault(fact.stream.split("/", 2)[2], {})
+                try:
+                    own[fact.stream] = fold_delivery(own.get(fact.stream), fact)
+                except Exception as error:  # noqa: BLE001 - whatever it is, the fact is parked and the call comes back
+                    failed.append((fact, error))
             else:
                 told.append(fact)
                 versions[fact.stream] = fact.version
-        for fact, error in exchange.wake(told):
-            self.house.parked(fact, error)
+        for broken, reason in [*failed, *exchange.refold(told)]:
+            self.house.parked(broken, reason)
         for unique_id, leg in exchange.legs.items():
-            own = tuple(post for (_, owner), post in posts.items() if owner == unique_id)
-            self.actor(unique_id).tell(Restored(leg, versions.get(leg_stream(unique_id), 0), own))
+            messages = tuple(posts.get(unique_id, {}).values())
+            self.actor(unique_id).tell(Restored(leg, versions.get(leg_stream(unique_id), 0), messages))
         for leader in {self.board.leader(unique_id) for unique_id in exchange.legs}:
             members = self.board.members(leader)
             self._introduce(tuple(Move(unique_id, unique_id, leader) for unique_id in members))
+
+    def _forget_all_of(self, facts: list[Fact]) -> None:
+        """Let the board fold these calls from their first fact on; a bridge that has ended would not count twice."""
+        told = {name for kind, _, name in (fact.stream.partition("/") for fact in facts) if kind == "leg"}
+        for unique_id in told:
+            members = self.board.members(unique_id)
+            if told.issuperset(members):
+                self.board.forget(members)
 
     # the actors' desk
 
@@ -166,7 +179,18 @@ class Enterprise:
         self.house.parked(fact, error)
 
     def led_before(self, actor: LegActor) -> None:
-        """A leader became a follower: its messages are the new leader's now."""
+        """A leader became a follower: its messages are the new leader's now, and its trace goes on in that one's."""
+        leader = self.board.leader(actor.unique_id)
+        if actor.context is not None and leader != actor.unique_id:
+            attributes = {tracing.UNIQUE_ID: actor.unique_id}
+            with self.house.tracing.span(
+                tracing.JOIN,
+                enterprise=self.number,
+                call_id=leader,
+                links=(actor.context,),
+                attributes=attributes,
+            ):
+                pass
         self.house.cards.drop(self.number, actor.unique_id)
         self.house.no_alarm(self.number, actor.unique_id)
 

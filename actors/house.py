@@ -26,6 +26,8 @@ AT_ONCE = 64
 """Facts routed before other tasks of the loop get their turn."""
 PAGE = 2_000
 PLACE = "actors"
+REPLAY_WITHIN = 60.0
+"""Seconds that a command waits for its parked facts."""
 RETRY = 0.25
 """Seconds between two tries to read from a store that does not answer."""
 
@@ -63,7 +65,10 @@ class House:
         self._idle.set()
         self._group: asyncio.TaskGroup | None = None
         self._works: set[asyncio.Task[None]] = set()
-        """What was started beside the drains: observations, parked facts, mailboxes read again."""
+        """What was started beside the drains: observations, parked facts."""
+        self._anew: deque[tuple[str, str]] = deque()
+        """(enterprise, UniqueId) of legs whose call is to be taken from the store anew."""
+        self._none_anew = asyncio.Event()
         self._stopping = False
 
     # life
@@ -91,6 +96,7 @@ class House:
         """
         begun = self._clock.monotonic()
         self.enterprises.clear()  # what a recovery that was cut off may have left
+        self._anew.clear()
         self.projected = self.position = await self._facts.projected()
         for fact in await self._facts.read_directories(self.position):
             enterprise = self.enterprise(fact.enterprise)
@@ -105,9 +111,10 @@ class House:
         for number, told in facts.items():
             self.enterprise(number).restore(told)
         self.catch_up(upto)
-        while self.position < self._behind:
-            await self._advance()
         await self.drained()
+        while self._anew or self.position < self._behind:
+            await self._advance()
+            await self.drained()
         open_calls = 0
         for enterprise in self.enterprises.values():
             enterprise.quiet = False
@@ -117,6 +124,7 @@ class House:
                     enterprise.told(actor)
         log.info("calls recovered", calls=open_calls, seconds=round(self._clock.monotonic() - begun, 3))
         self.recovered.set()
+        self._awake.set()
 
     async def drained(self) -> None:
         """Returns when no mail waits."""
@@ -141,8 +149,7 @@ class House:
 
     async def _follow(self) -> None:
         while True:
-            await self.recovered.wait() if not self._stopping else None
-            while self.recovered.is_set() and (self._offered or self.position < self._behind):
+            while self.recovered.is_set() and (self._anew or self._offered or self.position < self._behind):
                 try:
                     await self._advance()
                 except LogError as error:
@@ -150,14 +157,21 @@ class House:
                     await asyncio.sleep(RETRY)
             if self._stopping:
                 await self.drained()
-                return
+                if not self._anew or not self.recovered.is_set():
+                    return
+                continue
             self._awake.clear()
             await self._awake.wait()
 
     async def _advance(self) -> None:
         """Route the next facts: from memory, or from the store where some never came to memory."""
         begun = perf_counter()
-        if self.position < self._behind:
+        if self._anew:
+            await self._take_anew(*self._anew[0])
+            self._anew.popleft()
+            if not self._anew:
+                self._none_anew.set()
+        elif self.position < self._behind:
             page = await self._facts.read_after(self.position, self._behind, PAGE)
             for fact in page:
                 await self._route(fact)
@@ -234,7 +248,9 @@ class House:
         if actor.behind:
             actor.behind = False
             self._metrics.mailbox_overflows.inc()
-            self._start(self._reread(actor))
+            enterprise = actor.desk
+            assert isinstance(enterprise, Enterprise)
+            self._take_anew_soon(enterprise.number, actor.unique_id)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         if self._group is None:
@@ -248,27 +264,28 @@ class House:
         """Take the calls of these (enterprise, stream) again from the store, whatever the actors know of them."""
         for number, stream in parked:
             kind, _, name = stream.partition("/")
-            unique_id = name.partition("/")[2] if kind == "delivery" else name
-            enterprise = self.enterprise(number)
-            facts = await self._facts.read_calls([(number, unique_id)], enterprise.chats(), self.position)
-            enterprise.restore(facts)
-        await self.drained()
-        if self._works:
-            await asyncio.wait(set(self._works))
+            self._take_anew_soon(number, name.partition("/")[2] if kind == "delivery" else name)
+        async with asyncio.timeout(REPLAY_WITHIN):
+            if self._anew:
+                await self._none_anew.wait()
+            await self.drained()
+            if self._works:
+                await asyncio.wait(set(self._works))
 
-    async def _reread(self, actor: LegActor) -> None:
-        """Its mailbox was full: take the call from the store as it is up to the newest fact that was routed."""
-        enterprise = actor.desk
-        assert isinstance(enterprise, Enterprise)
-        try:
-            facts = await self._facts.read_calls(
-                [(enterprise.number, actor.unique_id)], enterprise.chats(), self.position
-            )
-        except LogError as error:
-            log.warning("an overflown mailbox could not be read again", reason=str(error))
-            actor.behind = True
-            self.alarm(enterprise.number, actor.unique_id, 1.0)
-            return
+    def _take_anew_soon(self, number: str, unique_id: str) -> None:
+        self._anew.append((number, unique_id))
+        self._none_anew.clear()
+        self._awake.set()
+
+    async def _take_anew(self, number: str, unique_id: str) -> None:
+        """Take a call from the store as it is up to the newest fact that was routed.
+
+        Between two facts, never beside one: what is routed meanwhile would be missing in what was read.
+        """
+        enterprise = self.enterprise(number)
+        known = enterprise.board.members(unique_id) or (unique_id,)
+        legs = [(number, leg) for leg in known]
+        facts = await self._facts.read_calls(legs, enterprise.chats(), self.position)
         enterprise.restore(facts)
 
     # what the enterprises ask for

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -49,6 +50,17 @@ def bind(host: str, port: int) -> socket.socket | None:
         raise CannotServe(f"{host}:{port} cannot be listened on: {error.strerror or error}") from error
     bound.setblocking(False)
     return bound
+
+
+def calm_collector() -> None:
+    """Keep Python's collector from walking what stays for ever, and from walking the rest at every turn.
+
+    Open calls are tens of thousands of objects without cycles; a full collection over them and over all modules stops
+    the loop for 60 to 95 ms. What is alive now is set aside, and collections come with 50,000 new objects.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 class Serving:
@@ -122,6 +134,7 @@ class Serving:
     async def _lead(self) -> None:
         await self._service.writer.leading.wait()
         await self._service.begin()
+        calm_collector()
         log.info("leading", instance=self._service.instance)
 
     async def _listen(self, bound: socket.socket | None, metrics: socket.socket | None) -> None:

@@ -92,12 +92,7 @@ class Exchange:
         """
         kept = self._touched
         self._touched = {}
-        failed: list[tuple[Fact, Exception]] = []
-        for fact in facts:
-            try:
-                self._fold(fact)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the call is told
-                failed.append((fact, error))
+        failed = self.refold(facts)
         for leader in {self.board.leader(unique_id) for unique_id in self._touched}:
             call = self.call(leader)
             if call is None:
@@ -107,6 +102,16 @@ class Exchange:
             if call.settled:
                 self._ended[leader] = self._last_heard(leader)
         self._touched = kept
+        return failed
+
+    def refold(self, facts: Iterable[Fact]) -> list[tuple[Fact, Exception]]:
+        """Fold facts into legs and board alone, for whoever wants no rows. Gives back those that could not be."""
+        failed: list[tuple[Fact, Exception]] = []
+        for fact in facts:
+            try:
+                self._fold(fact)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the call is folded
+                failed.append((fact, error))
         return failed
 
     def apply(self, fact: Fact) -> None:

@@ -20,6 +20,8 @@ import msgspec
 REQUEST: Final = "callfold.request"
 APPEND: Final = "callfold.append"
 FOLD: Final = "callfold.fold"
+JOIN: Final = "callfold.join"
+"""A leg came to another call: in that call's trace, linked to the leg's own until then."""
 TELEGRAM: Final = "callfold.telegram"
 
 # Names of attributes

@@ -14,8 +14,8 @@ from projections.ports import Checkpoint, FactReader, Fenced, GiveWay, ReaderTro
 
 log = structlog.get_logger(__name__)
 
-BATCH = 2_000
-AT_ONCE = 100
+BATCH = 1_000
+AT_ONCE = 50
 PACE = 0.2
 """Seconds between two batches: what a row may be behind for the sake of writing it once."""
 PLACE = "calls"
@@ -107,7 +107,9 @@ class LiveCalls:
             for fact in facts[begin : begin + AT_ONCE]:
                 await project(self.fold, fact, self._facts)
             await self._give_way(perf_counter() - begun)
+        begun = perf_counter()
         rows = self.fold.take()
+        await self._give_way(perf_counter() - begun)
         await self._tables.write(rows, self.checkpoint, checkpoint, self.fold.name)
         self.checkpoint = checkpoint
         self._moved(checkpoint)

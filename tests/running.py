@@ -192,11 +192,20 @@ class Running:
 
     async def quiet(self, within: float = 20.0) -> None:
         """Wait until everything stored is folded, projected and shown."""
+        await self._reached(within, projected=True)
+
+    async def shown(self, within: float = 20.0) -> None:
+        """Wait until everything stored is folded and shown; rows may follow a moment later."""
+        await self._reached(within, projected=False)
+
+    async def _reached(self, within: float, *, projected: bool) -> None:
         service = self.service
         async with asyncio.timeout(within):
             while True:
                 head = await self.pool.fetchval("SELECT coalesce(max(position), 0) FROM facts")
-                reached = min(service.house.position, service.house.projected)
+                reached = service.house.position
+                if projected:
+                    reached = min(reached, service.house.projected)
                 if reached >= head and not service.outbox.pending and not service.writer.waiting:
                     await service.house.drained()
                     # what was just drained may have put a card up

@@ -233,7 +233,7 @@ async def test_a_scenario_at_its_own_pace_shows_every_phase(stage: Stage):
     before = set(stage.bots.chats[chat_id])
     for event in run.scenario.events(time.time() - 60, 77_777, token=run.token):
         await stage.service.store(event.kind, event.body)
-        await stage.service.quiet(30)
+        await stage.service.shown(30)
     (fresh,) = set(stage.bots.chats[chat_id]) - before
     texts = stage.bots.chats[chat_id][fresh].texts
     assert [text.split(" ")[0] + " " + text.split(" ")[1] for text in texts] == [

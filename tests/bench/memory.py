@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from actors.alarms import Alarms
 from actors.enterprise import Enterprise, Patience
 from actors.leg_actor import LegActor
+from actors.ports import Cards
 from adapters.clock import SystemClock
 from calls.call import Call
 from calls.deliveries import Post
@@ -37,12 +38,17 @@ class Hall:
     """The house of the actors without store and chats (actors.enterprise.House)."""
 
     def __init__(self) -> None:
-        self.cards, self.tracing, self.patience, self.projected = self, Tracing(), Patience(), 0
+        self.cards: Cards = self
+        self.tracing, self.patience, self.projected = Tracing(), Patience(), 0
         self.alarms = Alarms(SystemClock(), lambda _: None)
         self._runnable: deque[LegActor] = deque()
 
     def show(
-        self, call: Call, directory: Directory, posts: Mapping[int, tuple[Post, ...]], context: SpanRef | None
+        self,
+        call: Call,
+        directory: Directory,
+        posts: Mapping[int, tuple[Post, ...]],
+        context: SpanRef | None = None,
     ) -> None:
         """Every chat shows everything at once: what a pending card holds is not the actor's."""
 
