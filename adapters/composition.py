@@ -72,6 +72,7 @@ class Service:
         self.metrics = Metrics()
         self.instance = secrets.token_hex(4)
         self.begun_at = datetime.now(UTC)
+        self._ids = itertools.count(1)
         self.gate = Gate()
         self.sessions = Sessions(admin_token(settings))
         self.rejects = RejectedBodies(pool, self.clock)
@@ -115,12 +116,21 @@ class Service:
             allowed=self.writer.leading,
             give_way=turns.give_way,
         )
+        self.ingest = Ingest(
+            self.store,
+            self.gate,
+            self.rejects,
+            self.clock,
+            tracing=tracing,
+            metrics=self.metrics,
+            new_id=self.new_id,
+            leader=self.house.leader,
+        )
         self.preview_store = PreviewStore(pool, self.clock.now)
         self.preview = PreviewBotApi(self.preview_store, Secret(secrets.token_urlsafe(32)))
         self.bots: Bots
         self.led = False
         """True once this process has held the writer's lock."""
-        self._ids = itertools.count(1)
 
     def open_bots(self, client: httpx.AsyncClient, inside: httpx.AsyncClient) -> None:
         """Bots speak through these clients; called once, before anything is shown."""
@@ -223,6 +233,7 @@ class Service:
 
     def exposition(self) -> tuple[bytes, str]:
         """What /metrics answers."""
+        self.ingest.count()
         self.metrics.actors_alive.set(sum(len(one.actors) for one in self.house.enterprises.values()))
         self.metrics.telegram_pending.set(self.outbox.pending)
         self.metrics.facts_pending.set(self.writer.waiting)
@@ -251,16 +262,6 @@ class Service:
 
     def application(self) -> Front:
         """The ASGI application."""
-        self.ingest = ingest = Ingest(
-            self.store,
-            self.gate,
-            self.rejects,
-            self.clock,
-            tracing=self.tracing,
-            metrics=self.metrics,
-            new_id=self.new_id,
-            leader=self.house.leader,
-        )
         guard = bearer_guard(self.sessions)
         routes: list[ControllerRouterHandler] = [
             api_routes(self, guard),
@@ -275,7 +276,7 @@ class Service:
                 include_in_schema=False,
             ),
         ]
-        return Front(ingest, litestar_app(routes, version("callfold")), self.new_id)
+        return Front(self.ingest, litestar_app(routes, version("callfold")), self.new_id)
 
 
 @asynccontextmanager

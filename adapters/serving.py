@@ -13,6 +13,7 @@ import structlog
 import uvicorn
 
 from adapters.composition import Service
+from adapters.http.protocol import HostProtocol
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +39,8 @@ class _Server(uvicorn.Server):
 def bind(host: str, port: int) -> socket.socket | None:
     """A listening socket, None where another process has the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # named as TCP: asyncio's own loop else leaves Nagle's algorithm on, 40 ms for an answer of two packets
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
@@ -189,7 +191,7 @@ class Serving:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=5,
             loop="none",
-            http="httptools",
+            http=HostProtocol,
             ws="none",
             proxy_headers=False,
         )

@@ -14,7 +14,11 @@ MAX_BATCH = 512
 MAX_TRIES = 32
 """How often a version that somebody else took at the same moment is drawn anew."""
 
-INSERT = """
+# Texts come joined by a control character that none of them may hold: asyncpg asks every element of an array for its
+# kind, which costs 2 µs a fact and column.
+BETWEEN = "\x1f"
+
+INSERT = r"""
 INSERT INTO facts (incarnation, enterprise, stream, version, kind, source, occurred_at, recorded_at,
                    idempotency_key, body, meta)
 SELECT $1, enterprise, stream, next, kind, source, occurred_at, $2, idempotency_key, body, meta
@@ -24,8 +28,9 @@ FROM (
                WHERE known.enterprise = fresh.enterprise AND known.stream = fresh.stream
                ORDER BY known.version DESC LIMIT 1
            ), 0) + row_number() OVER (PARTITION BY enterprise, stream ORDER BY place) AS next
-    FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::text[], $9::bytea[],
-                $10::bytea[], $11::integer[]) WITH ORDINALITY
+    FROM unnest(string_to_array($3, E'\x1f'), string_to_array($4, E'\x1f'), string_to_array($5, E'\x1f'),
+                string_to_array($6, E'\x1f'), $7::timestamptz[], string_to_array($8, E'\x1f', ''), $9::bytea[],
+                $10::bytea[], string_to_array($11, E'\x1f', '')::integer[]) WITH ORDINALITY
          AS fresh (enterprise, stream, kind, source, occurred_at, idempotency_key, body, meta, expected, place)
 ) numbered
 WHERE expected IS NULL OR expected + 1 = next
@@ -184,15 +189,15 @@ async def _insert(
         INSERT,
         incarnation,
         recorded_at,
-        [fact.enterprise for fact in facts],
-        [fact.stream for fact in facts],
-        [fact.kind for fact in facts],
-        [fact.source for fact in facts],
+        BETWEEN.join([fact.enterprise for fact in facts]),
+        BETWEEN.join([fact.stream for fact in facts]),
+        BETWEEN.join([fact.kind for fact in facts]),
+        BETWEEN.join([fact.source for fact in facts]),
         [fact.occurred_at for fact in facts],
-        [fact.idempotency_key for fact in facts],
+        BETWEEN.join([fact.idempotency_key or "" for fact in facts]),
         [fact.body for fact in facts],
         [fact.meta for fact in facts],
-        [fact.expected_version for fact in facts],
+        BETWEEN.join(["" if fact.expected_version is None else str(fact.expected_version) for fact in facts]),
     )
     rows.sort(key=lambda row: row[0])
     place = 0

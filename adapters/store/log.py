@@ -64,7 +64,6 @@ class EventStore:
     async def unsettled_calls(self, chats: Sequence[tuple[str, int]]) -> list[tuple[str, str]]:
         """Calls that may still need something done."""
         async with self._connection() as connection:
-            await reader.analyze_if_never(connection)
             return await reader.unsettled_calls(connection, chats, UNSHOWN_WINDOW)
 
     async def projected(self) -> int:

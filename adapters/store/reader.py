@@ -35,16 +35,27 @@ AFTER_POSITION = (
     f"SELECT {COLUMNS} FROM facts WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3"
 )
 
+# Probe by probe: joined at once, a table that PostgreSQL has no figures of yet is read whole for each leg. OFFSET 0
+# keeps the planner from joining at once after all.
 OF_STREAMS = f"""
-SELECT {COLUMNS} FROM facts
-WHERE (enterprise, stream) IN (SELECT * FROM unnest($1::text[], $2::text[])) AND position <= $3
+SELECT {COLUMNS} FROM unnest($1::text[], $2::text[]) AS wanted (in_enterprise, in_stream)
+CROSS JOIN LATERAL (
+    SELECT * FROM facts
+    WHERE enterprise = in_enterprise AND stream = in_stream AND position <= $3 OFFSET 0
+) AS told
 ORDER BY position
 """
 
 LEGS_OF_CALLS = """
-SELECT other.enterprise, other.unique_id FROM {call_legs} mine
-JOIN {call_legs} other ON other.enterprise = mine.enterprise AND other.call_id = mine.call_id
-WHERE (mine.enterprise, mine.unique_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+SELECT other.enterprise, other.unique_id
+FROM unnest($1::text[], $2::text[]) AS wanted (in_enterprise, leg)
+CROSS JOIN LATERAL (
+    SELECT enterprise, call_id FROM {call_legs} WHERE enterprise = in_enterprise AND unique_id = leg OFFSET 0
+) AS mine
+CROSS JOIN LATERAL (
+    SELECT enterprise, unique_id FROM {call_legs} legs
+    WHERE legs.enterprise = mine.enterprise AND legs.call_id = mine.call_id OFFSET 0
+) AS other
 """
 
 # Calls that may still need something done: open ones, and recent ones whose last state a chat was not shown. What was
@@ -184,19 +195,6 @@ async def read_directories(connection: Connection, upto: int, enterprise: str | 
         enterprise,
     )
     return [fact(row) for row in rows]
-
-
-async def analyze_if_never(connection: Connection) -> None:
-    """Have PostgreSQL count the rows of tables it has no figures of.
-
-    A start right after the first load would otherwise wait seconds for plans made for empty tables.
-    """
-    tables = await connection.fetch(
-        "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND reltuples < 0"
-        " AND relname IN ('facts', 'calls', 'call_legs') ORDER BY relname"
-    )
-    for (table,) in tables:
-        await connection.execute(f"ANALYZE {table}")
 
 
 async def unsettled_calls(

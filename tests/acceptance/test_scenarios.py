@@ -76,6 +76,8 @@ def _runs() -> list[Run]:
 
 
 RUNS = _runs()
+CALM = "0999"
+"""An enterprise whose chat has nothing else to show."""
 EACH = pytest.mark.parametrize("run", RUNS, ids=str)
 
 
@@ -105,7 +107,7 @@ async def stage(postgres_server, tmp_path_factory):
             run.number, run.token, bot_token=f"{run.number}:bot", language=run.language, chats=run.chats
         )
         for run in RUNS
-    )
+    ) + enterprise(CALM, f"37529000{CALM}", bot_token=f"{CALM}:bot", language="en", chats=[int(CALM)])
     async with EveryBot() as bots:
         folder = tmp_path_factory.mktemp("service")
         async with running_fresh(
@@ -228,22 +230,18 @@ async def test_a_subscriber_added_by_an_apply_gets_the_next_call(stage: Stage, t
 
 async def test_a_scenario_at_its_own_pace_shows_every_phase(stage: Stage):
     """Every state is shown where there is time for it: the next event comes when the last is on the screen."""
-    run = next(run for run in RUNS if run.scenario.id == "2-1" and not run.least and run.language == "en")
-    chat_id = run.chats[0]
-    before = set(stage.bots.chats[chat_id])
-    for event in run.scenario.events(time.time() - 60, 77_777, token=run.token):
+    for event in catalogue()["2-1"].events(time.time() - 60, 7, token=f"37529000{CALM}"):
         await stage.service.store(event.kind, event.body)
         await stage.service.shown(30)
-    (fresh,) = set(stage.bots.chats[chat_id]) - before
-    texts = stage.bots.chats[chat_id][fresh].texts
+    texts = stage.message(int(CALM)).texts
     assert [text.split(" ")[0] + " " + text.split(" ")[1] for text in texts] == [
         "📞 Call",
         "📞 Ringing",
         "🔗 Talking:",
         "✅ Ended:",
     ]
-    edits = [one for one in stage.bots.requests if one.fields.get("message_id") == fresh]
-    assert len(edits) + 1 <= CALLS_TO_OUTSIDE
+    requests = [request for request in stage.bots.requests if request.chat_id == int(CALM)]
+    assert len(requests) == CALLS_TO_OUTSIDE
 
 
 async def test_every_answer_to_a_host_was_quick(stage: Stage):

@@ -181,15 +181,15 @@ async def test_the_next_version_is_looked_up_at_the_end_of_its_stream(planned):
         batch.INSERT,
         1,
         datetime.now(UTC),
-        [MINE for _ in many],
-        [f"leg/{number}" for number in many],
-        ["dial" for _ in many],
-        ["live" for _ in many],
+        batch.BETWEEN.join(MINE for _ in many),
+        batch.BETWEEN.join(f"leg/{number}" for number in many),
+        batch.BETWEEN.join("dial" for _ in many),
+        batch.BETWEEN.join("live" for _ in many),
         [AT for _ in many],
-        [None for _ in many],
+        batch.BETWEEN.join("" for _ in many),
         [b"" for _ in many],
         [b"" for _ in many],
-        [None for _ in many],
+        batch.BETWEEN.join("" for _ in many),
     )
     look_ups = [node for node in plan.nodes if node.get("Index Name") == "facts_stream_version"]
     assert look_ups
