@@ -184,7 +184,6 @@ class Serving:
         config = uvicorn.Config(
             application,
             log_config=None,
-            log_level="warning",
             access_log=False,
             server_header=False,
             lifespan="off",

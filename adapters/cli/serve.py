@@ -1,6 +1,7 @@
 """``callfold serve``: the service."""
 
 import asyncio
+import logging
 import os
 import sys
 from importlib.resources import files
@@ -33,6 +34,9 @@ def serve(*, host: str | None, port: int | None, sample: bool) -> None:
         settings, host=host or settings.host, port=settings.port if port is None else port
     )
     configure_logs(settings.log_format, settings.log_level)
+    logging.getLogger("uvicorn.error").setLevel(
+        logging.WARNING
+    )  # its starts and stops are told by the service
     uvloop.run(_serve(settings, sample=sample))
 
 
