@@ -250,11 +250,14 @@ class Service:
 
     async def replay_parked(self) -> int:
         """Have the actors fold their parked facts once more; how many do fold now."""
+        begun = await self.pool.fetchval("SELECT clock_timestamp()")
         rows = await self.pool.fetch(PARKED, PLACE)
-        await self.pool.execute("DELETE FROM parked WHERE place = $1", PLACE)
         await self.house.replay([(row["enterprise"], row["stream"]) for row in rows])
-        still = await self.pool.fetch(PARKED, PLACE)
-        return len({row["position"] for row in rows} - {row["position"] for row in still})
+        # What failed again was parked again, after ``begun``.
+        folded = await self.pool.fetch(
+            "DELETE FROM parked WHERE place = $1 AND parked_at < $2 RETURNING position", PLACE, begun
+        )
+        return len(folded)
 
     def metrics_application(self) -> Litestar:
         """``/metrics`` alone, for an address of its own."""

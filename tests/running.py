@@ -6,14 +6,18 @@ async with running(database.dsn, tmp_path, directory(enterprise("0367"))) as ser
 """
 
 import asyncio
+import atexit
 import json
 import os
+import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -120,16 +124,30 @@ class Done:
     errors: str
 
 
-async def command(*arguments: str, env: dict[str, str], folder: Path, within: float = 60) -> Done:
-    """Run ``callfold`` as a process of its own, with these settings and no others."""
+@cache
+def _bytecode() -> str:
+    """Where commands keep their compiled modules, which a fresh environment has not; gone with the tests."""
+    folder = tempfile.mkdtemp(prefix="callfold-bytecode-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _environment() -> dict[str, str]:
+    """What a command gets from outside: nothing that sets callfold up."""
     outside = {
         name: value for name, value in os.environ.items() if not name.startswith(("CALLFOLD_", "OTEL_"))
     }
+    outside.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {**outside, "PYTHONPYCACHEPREFIX": _bytecode()}
+
+
+async def command(*arguments: str, env: dict[str, str], folder: Path, within: float = 60) -> Done:
+    """Run ``callfold`` as a process of its own, with these settings and no others."""
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("callfold"),
         *arguments,
         cwd=folder,
-        env={**outside, **env},
+        env={**_environment(), **env},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -15,7 +15,7 @@ from adapters.http.sessions import COOKIE, Sessions
 HOME = "/preview"
 
 LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callfold</title>
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
 <style>body{{font:16px system-ui;max-width:26rem;margin:20vh auto;padding:0 1rem;color-scheme:light dark}}
 input,button{{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin:.3rem 0}}</style>
 <h1>callfold</h1><p>{said}</p>

@@ -217,7 +217,7 @@ async def park(connection: Connection, place: str, told: Fact, reason: str) -> N
     await connection.execute(
         "INSERT INTO parked (place, position, enterprise, reason) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (place, position) DO UPDATE SET reason = excluded.reason,"
-        " attempts = parked.attempts + 1, parked_at = now()",
+        " attempts = parked.attempts + 1, parked_at = clock_timestamp()",
         place,
         told.position,
         told.enterprise,

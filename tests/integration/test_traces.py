@@ -160,7 +160,7 @@ async def test_a_leg_that_joins_another_call_is_linked_to_it(traced):
             played = catalogue()["2-1"].events(1_777_885_200.0, 1)
             for event in played:
                 await service.store(event.kind, event.body)
-                await service.quiet()
+                await service.shown()
         call_id, legs = ids(played)
         (other,) = legs - {call_id}
         traces = {trace_id_of("0367", call_id), trace_id_of("0367", other)}

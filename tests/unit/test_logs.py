@@ -94,6 +94,7 @@ def test_a_second_call_replaces_the_first(out: io.StringIO) -> None:
 
 
 def test_lines_of_libraries_have_the_same_shape(out: io.StringIO) -> None:
+    logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)  # a server of another test may have set it
     logging.getLogger("uvicorn.error").info("Started server process [%d]", 7)
     (line,) = lines(out)
     assert line["event"] == "Started server process [7]"
