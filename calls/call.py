@@ -47,6 +47,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ringing: tuple[str, ...] = ()
     """Who is being rung right now, in the order of the last dial."""
     callee: str | None = None
+    told: str | None = None
+    """What the host gave for the other party where ``customer`` is None: a short number, as it came."""
     held: bool = False
     last_position: int = 0
 

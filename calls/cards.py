@@ -100,7 +100,7 @@ class _Card(msgspec.Struct, frozen=True):
         if call.direction == "internal":
             return self.person(call.caller)
         if call.customer is None or is_unknown(call.customer):
-            return self.person(None)
+            return _safe(shorten(call.told)) if call.told else self.person(None)
         return _safe(shorten(display(call.customer)))
 
     def talker(self) -> str:
@@ -128,7 +128,7 @@ class _Card(msgspec.Struct, frozen=True):
             case "begun" | "ringing":
                 rung = call.ringing or call.rung
         known = call.callee or call.dialled
-        if call.direction == "internal" and known:
+        if call.direction == "internal" and known and len(rung) <= 1:
             return (known,)
         return () if call.direction == "out" else rung
 
@@ -154,7 +154,10 @@ class _Card(msgspec.Struct, frozen=True):
                 time = f", {_clock(lasted)}" if lasted is not None else ""
                 return f"{sign} {words.ended}{mark}: {self.sides('↔', self.talker())}{time}"
             case "not_answered":
-                return f"{sign} {words.not_answered}{mark}: {self.sides('→', rung)}"
+                unknown = call.direction == "out" and not rung
+                return (
+                    f"{sign} {words.not_answered}{mark}: {self.them() if unknown else self.sides('→', rung)}"
+                )
             case "lost":
                 silent = f" → {self.people(reached)}" if reached else ""
                 return f"{sign} {words.lost}{mark}: {self.sides('↔', self.talker())}{silent}"
@@ -258,8 +261,8 @@ def _number(person: str) -> str:
 
 
 def _clock(span: timedelta) -> str:
-    """``MM:SS``; minutes may exceed 59."""
-    minutes, seconds = divmod(max(int(span.total_seconds()), 0), 60)
+    """``MM:SS`` to the nearest second; minutes may exceed 59."""
+    minutes, seconds = divmod(max(int(span.total_seconds() + 0.5), 0), 60)
     return f"{minutes:02}:{seconds:02}"
 
 

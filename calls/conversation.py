@@ -13,7 +13,7 @@ import msgspec
 from calls.call import Call, Direction, Outcome, Phase
 from calls.directory import Directory
 from calls.legs import Hangup, Leg
-from calls.numbers import is_extension, is_unknown
+from calls.numbers import is_extension, is_line_id, is_unknown
 from calls.parties import Party, Role, incoming_number, parties
 from calls.rooms import Gathering, gatherings, without_leaves
 from calls.switchboard import age
@@ -91,6 +91,7 @@ def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
         direction=evidence.direction,
         outcome=outcome,
         customer=evidence.customer,
+        told=None if evidence.customer else _told_number(evidence),
         line=_line(evidence),
         caller=evidence.caller,
         dialled=_dialled(evidence, answered_by),
@@ -131,6 +132,8 @@ def _direction(
     if "outside" in roles:
         callers = [leg for leg in legs.values() if people[leg.unique_id].role == "person" and leg.exten]
         return "out" if callers else "in"
+    if lead.hangup is None and any(directory.e164(dial.phone) for dial in lead.dials):
+        return "in"
     return _direction_by_hangup(lead.hangup, roles, directory)
 
 
@@ -264,15 +267,18 @@ def _dialled(evidence: Evidence, answered_by: str | None) -> str | None:
     """What the caller of an internal call dialled, if it is no person: a department, a FollowMe number."""
     if evidence.direction != "internal":
         return None
-    told = [evidence.calling.exten] if evidence.calling else []
-    told += [number for dial in evidence.leader.dials for number in dial.numbers]
-    for number in told:
-        if not is_extension(number) or number == evidence.caller:
-            continue
-        if not evidence.directory.is_person(number):
+    exten = evidence.calling.exten if evidence.calling else ""
+    for number in (exten, *(number for dial in evidence.leader.dials for number in dial.numbers)):
+        if is_extension(number) and number != evidence.caller and not evidence.directory.is_person(number):
             return number
-        if answered_by not in {None, number} and evidence.directory.manager(number) is None:
-            return number
+    # A number that nobody named and that somebody else answered is no person either.
+    if (
+        is_extension(exten)
+        and exten != evidence.caller
+        and answered_by not in {None, exten}
+        and evidence.directory.manager(exten) is None
+    ):
+        return exten
     return None
 
 
@@ -311,6 +317,22 @@ def _customer(
     told += [leg.number for leg in legs.values() if people[leg.unique_id].role == "outside"]
     told += [leg.connected for leg in legs.values()]
     return next((number for number in map(directory.e164, told) if number), None)
+
+
+def _told_number(evidence: Evidence) -> str | None:
+    """What a host gave for the other party where it is no number of E.164: a short code, a service number."""
+    if evidence.direction == "internal":
+        return None
+    lead = evidence.leader
+    told = [lead.start.phone] if lead.start else []
+    told += [dial.phone for dial in lead.dials]
+    told += [lead.hangup.phone] if lead.hangup else []
+    for text in told:
+        if text.isprintable() and not (
+            is_unknown(text) or is_line_id(text) or text in evidence.directory.lines
+        ):
+            return text
+    return None
 
 
 def _line(evidence: Evidence) -> str | None:

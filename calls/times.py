@@ -10,12 +10,16 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from calls.legs import Leg
+from calls.legs import Leg, Moment
 from calls.rooms import Gathering
 
 ZERO = timedelta(0)
 WRONG_ZONE = timedelta(minutes=14)
 """A host whose StartTime is off the epoch by more than this tells another zone than the directory (events.md 2)."""
+
+LONGEST = timedelta(days=1)
+"""A call that the texts of a hangup make longer than this is not believed."""
+OVERTAKEN = timedelta(seconds=2)
 
 
 class Times(msgspec.Struct, frozen=True, gc=False):
@@ -63,7 +67,8 @@ def tell_times(
     if ended:
         end = _end(legs, lead, last_talk)
         if talks:
-            talk = max((last_talk or end) - talks[0].since.at, ZERO)
+            # Bridge events that came all at once, or after the hangup, tell of a talk but not how long it was.
+            talk = max((last_talk or end) - talks[0].since.at, ZERO) or None
         total = _told_total(lead, started_at, talks, timezone)
         if total is None:
             total = max(end - first.at, ZERO)
@@ -93,11 +98,19 @@ def _told_total(
     end = host_time(hangup.end_time, timezone) if hangup else None
     if hangup is None or end is None:
         return None
-    if any(talk.until is None or talk.until.position > hangup.when.position for talk in talks):
+    if any(_goes_on(talk, hangup.when) for talk in talks):
         return None
     start = host_time(hangup.start_time, timezone)
     if start and abs(start - started_at) > WRONG_ZONE:
         # The host's texts are of another zone, or its ids of another day: stay within the texts.
-        return max(end - start, ZERO)
+        return end - start if ZERO <= end - start < LONGEST else None
     total = end - started_at
-    return total if total >= ZERO else None
+    # An end long after the hangup arrived is none: it would poison the call and its customer for ever.
+    return total if total >= ZERO and end - hangup.when.at <= WRONG_ZONE else None
+
+
+def _goes_on(talk: Gathering, hangup: Moment) -> bool:
+    """True for a talk that lasted on after the hangup; bridge events that were overtaken by it by a moment do not."""
+    return talk.until is None or (
+        talk.until.position > hangup.position and talk.until.at - hangup.at > OVERTAKEN
+    )

@@ -109,13 +109,13 @@ GOLDEN = {
         card(
             "🔗 Разговор: +375 (29) 000-01-01 ↔ Анна Серова (151)",
             "💰 Иван Иванов",
-            "⌛ Ожидание 00:08",
+            "⌛ Ожидание 00:09",
             "⏰ Начало звонка 14:05",
         ),
         card(
             "🔗 Talking: +375 (29) 000-01-01 ↔ Анна Серова (151)",
             "💰 Иван Иванов",
-            "⌛ Waited 00:08",
+            "⌛ Waited 00:09",
             "⏰ Began at 14:05",
         ),
     ),
@@ -272,15 +272,15 @@ GOLDEN = {
     "internal, answered by one of a department": (
         ended("answered", "internal", caller="152", dialled="901", talked=("151",), talk=after(2.5)),
         card(
-            "✅ Завершен (внутр.): Ольга Ким (152) ↔ Анна Серова (151), 00:02",
+            "✅ Завершен (внутр.): Ольга Ким (152) ↔ Анна Серова (151), 00:03",
             "☎️ Набран: Продажи (901)",
-            "⌛ Разговор 00:02",
+            "⌛ Разговор 00:03",
             "⏰ Начало звонка 14:05",
         ),
         card(
-            "✅ Ended (internal): Ольга Ким (152) ↔ Анна Серова (151), 00:02",
+            "✅ Ended (internal): Ольга Ким (152) ↔ Анна Серова (151), 00:03",
             "☎️ Dialled: Продажи (901)",
-            "⌛ Talked 00:02",
+            "⌛ Talked 00:03",
             "⏰ Began at 14:05",
         ),
     ),
@@ -324,10 +324,20 @@ def test_a_side_that_nobody_knows_is_left_out():
     assert heading(ended("answered", "out")) == "✅ Завершен: +375 (29) 000-01-01"
     assert heading(call("out")) == "📞 Звонок → +375 (29) 000-01-01"
     assert heading(call("out", phase="ringing"), june("en")) == "📞 Ringing → +375 (29) 000-01-01"
-    assert heading(ended("not_answered", "out")) == "❌ Не отвечен: → +375 (29) 000-01-01"
+    assert heading(ended("not_answered", "out")) == "❌ Не отвечен: +375 (29) 000-01-01"
     assert heading(ended("missed", "internal", callee="150")).endswith(
         ": Номер не определен → Пётр Петров (150)"
     )
+
+
+def test_a_short_number_is_shown_as_it_came():
+    short = ended("not_answered", "out", caller="151", customer=None, told="*100#")
+    assert heading(short) == "❌ Не отвечен: Анна Серова (151) → *100#"
+
+
+def test_nobody_alone_is_blamed_for_an_internal_call_that_rang_several():
+    missed = ended("missed", "internal", caller="152", callee="150", rung=("150", "151"))
+    assert heading(missed) == "❌ Не отвечен (внутр.): Ольга Ким (152) → Пётр Петров (150), Анна Серова (151)"
 
 
 def test_who_answered_is_shown_where_no_bridge_told_who_talked():

@@ -118,13 +118,24 @@ def test_a_host_of_another_zone_is_believed_within_its_own_texts(hours):
 def test_an_end_before_the_start_is_no_end():
     assert told(leg(hung_up=30, ended="2026-05-04 11:59:59")).total == seconds(30)
     wrong_zone = leg(hung_up=30, began="2026-05-04 09:00:30", ended="2026-05-04 09:00:00")
-    assert told(wrong_zone).total == seconds(0)
+    assert told(wrong_zone).total == seconds(30)
+
+
+@pytest.mark.parametrize("ended", ["9999-12-31 23:59:59", "2026-05-05 12:00:00", "2026-05-04 12:30:00"])
+def test_an_end_long_after_the_hangup_arrived_is_no_end(ended):
+    assert told(leg(hung_up=30, began="2026-05-04 12:00:00", ended=ended)).total == seconds(30)
+
+
+def test_a_hangup_that_overtook_the_bridges_by_a_moment_still_tells_the_whole():
+    late = leg(hung_up=30, began="2026-05-04 12:00:00", ended="2026-05-04 12:00:28")
+    times = told(late, talk(31, 31))
+    assert (times.total, times.talk) == (seconds(28), None)
 
 
 def test_no_time_is_negative_though_our_clock_was_set_back():
     back = leg(first=50, last=60, hung_up=20)
     times = told(back, talk(10, 5))
-    assert (times.wait, times.talk, times.total) == (seconds(0), seconds(0), seconds(0))
+    assert (times.wait, times.talk, times.total) == (seconds(0), None, seconds(0))
 
 
 def test_our_first_event_of_any_leg_is_where_waiting_begins():
