@@ -40,7 +40,7 @@ class Bots:
             try:
                 token = entry.bot.read(os.environ)
             except BotTokenMissingError as error:
-                log.error("a bot has no token", enterprise=number, reason=str(error))  # noqa: TRY400 - the reason says all
+                log.error("a bot cannot speak", enterprise=number, reason=str(error))  # noqa: TRY400 - the reason says all
                 self._outbox.set_bot(number, None)
                 self._known.pop(number, None)
                 continue

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from adapters.cli.writing import Upload, apply_somehow
+from adapters.directory.bots import BotTokenMissingError
 from adapters.directory.file import read_directory_file
 from adapters.settings import load_settings
 from otel.logs import configure_logs
@@ -23,6 +24,12 @@ def apply(*, file: Path, as_json: bool) -> None:
     nothing is changed.
     """
     files = read_directory_file(file)
+    for enterprise in files:
+        try:
+            enterprise.bot.read(os.environ)
+        except BotTokenMissingError as error:
+            number = enterprise.directory.profile.number
+            click.echo(f"note: {number}: {error} here; the service needs it", err=True)
     settings = load_settings(os.environ, Path.cwd())
     configure_logs(settings.log_format, "warning")
     upload = Upload(file.name, file.read_text(encoding="utf-8"), str(file.resolve().parent))

@@ -22,7 +22,7 @@ from adapters.postgres.migrate import schema_state
 from adapters.secret import Secret
 from adapters.settings import Settings, load_settings
 from adapters.telegram.api import BotApi, http_client
-from adapters.telegram.errors import TelegramError
+from adapters.telegram.errors import TelegramError, Unauthorized
 from otel.logs import configure_logs
 
 State = Literal["ok", "note", "wrong"]
@@ -146,8 +146,12 @@ async def _bots(database: Database, settings: Settings) -> AsyncIterator[Finding
                 continue
             try:
                 user = await BotApi(Secret(token), settings.telegram_api, client, total=ASK_WITHIN).get_me()
-            except (TelegramError, ValueError) as error:
+            except (Unauthorized, ValueError) as error:
                 yield Finding(subject, "wrong", str(error), "ask @BotFather for the token, and apply again")
+            except TelegramError as error:
+                yield Finding(
+                    subject, "wrong", str(error), f"see whether {settings.telegram_api} can be reached"
+                )
             else:
                 yield Finding(subject, "ok", f"@{user.username}")
 

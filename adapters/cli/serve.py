@@ -42,15 +42,16 @@ def serve(*, host: str | None, port: int | None, sample: bool) -> None:
 
 async def _serve(settings: Settings, *, sample: bool) -> None:
     async with open_service(settings) as service:
-        serving = Serving(service, lambda: None)
-        greeting = asyncio.ensure_future(_greet(service, sample=sample))
+        listening = asyncio.Event()
+        serving = Serving(service, listening.set)
+        greeting = asyncio.ensure_future(_greet(service, listening, sample=sample))
         try:
             await serving.run()
         finally:
             greeting.cancel()
 
 
-async def _greet(service: Service, *, sample: bool) -> None:
+async def _greet(service: Service, listening: asyncio.Event, *, sample: bool) -> None:
     """Say what to open and what to type next, once calls are taken."""
     click.echo(f"callfold: {service.database.describe()}")
     if service.database.embedded is not None and service.database.embedded.location_note:
@@ -60,10 +61,14 @@ async def _greet(service: Service, *, sample: bool) -> None:
         source = files("adapters.directory").joinpath("sample.toml")
         said = await service.apply(read_directory_text(source.read_text("utf-8"), "sample.toml", Path.cwd()))
         click.echo(f"callfold: the sample directory was applied ({len(said)} changes)")
+    await listening.wait()
     base = service.settings.base_url
     click.echo(f"callfold: ready on {base}")
     click.echo(f"    open  {base}/login?key={service.sessions.new_link()}")
-    click.echo(f"    type  {_own_name()} play 2-1        (in a second terminal)")
+    command = f"{_own_name()} play 2-1"
+    if base != load_settings({}, Path.cwd()).base_url:
+        command += f" --url {base}"
+    click.echo(f"    type  {command}        (in a second terminal)")
 
 
 def _own_name() -> str:
