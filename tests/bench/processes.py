@@ -116,9 +116,9 @@ async def until_listening(process: asyncio.subprocess.Process, port: int) -> Non
                 else:
                     writer.close()
                     return
-    except TimeoutError:
-        pass
-    raise BenchError(f"nobody answers on port {port}")
+    except TimeoutError as error:
+        raise BenchError(f"nobody answers on port {port}") from error
+    raise BenchError(f"the process that was to answer on port {port} has ended")
 
 
 class Service:
@@ -197,6 +197,6 @@ async def until_ready(process: asyncio.subprocess.Process, port: int) -> None:
                 if status == 200:
                     return
                 await asyncio.sleep(0.02)  # between two looks at a service that starts
-    except TimeoutError:
-        pass
-    raise BenchError("the service did not become ready")
+    except TimeoutError as error:
+        raise BenchError("the service did not become ready") from error
+    raise BenchError("the service ended before it was ready")
