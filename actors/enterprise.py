@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from actors.leg_actor import LegActor
-from actors.mail import Delivered, Follow, Lead, Mail, Restored, Told
+from actors.mail import Delivered, Follow, Lead, Mail, Part, Restored, Told
 from actors.ports import Cards
 from calls.call import Call
 from calls.conversation import awaits_settling
@@ -106,14 +106,22 @@ class Enterprise:
         self._introduce(route.moves)
 
     def _introduce(self, moves: tuple[Move, ...]) -> None:
-        """Tell legs whom to follow, and a new leader whom to wait for."""
-        followers = tuple(move.unique_id for move in moves if move.unique_id != move.new)
-        if not followers:
-            return
-        leader = moves[0].new
-        self.actor(leader).tell(Lead(followers))
-        for unique_id in followers:
-            self.actor(unique_id).tell(Follow(leader))
+        """Tell legs whom to follow, a leader whom to wait for, and one who leads on whom it has lost."""
+        led: dict[str, list[str]] = {}
+        lost: dict[str, list[str]] = {}
+        for move in moves:
+            if move.unique_id != move.new:
+                led.setdefault(move.new, []).append(move.unique_id)
+            elif move.old:
+                led.setdefault(move.new, [])
+            if move.old and move.old != move.unique_id and self.board.leader(move.old) == move.old:
+                lost.setdefault(move.old, []).append(move.unique_id)
+        for leader, gone in lost.items():
+            self.actor(leader).tell(Part(tuple(gone)))
+        for leader, followers in led.items():
+            self.actor(leader).tell(Lead(tuple(followers)))
+            for unique_id in followers:
+                self.actor(unique_id).tell(Follow(leader))
 
     def actor(self, unique_id: str) -> LegActor:
         """The actor of a leg, spawned by its first fact."""
@@ -203,10 +211,12 @@ class Enterprise:
 
     def show(self, actor: LegActor, call: Call) -> None:
         """Let the chats show it, unless it may yet belong to another call."""
-        if call.held and self._quiet_seconds(actor) < HOLD and not actor.posts:
+        if self._in_doubt(actor) and not actor.posts:
             return
-        shown = msgspec.structs.replace(call, held=False) if call.held else call
-        self.house.cards.show(shown, self.directory, actor.posts_by_chat(), actor.context)
+        self.house.cards.show(call, self.directory, actor.posts_by_chat(), actor.context)
+
+    def _in_doubt(self, actor: LegActor) -> bool:
+        return self.board.in_doubt(actor.unique_id) and self._quiet_seconds(actor) < HOLD
 
     # looking after calls that fall silent
 
@@ -215,8 +225,8 @@ class Enterprise:
         call = actor.call
         if call is not None and call.settled:
             seconds = LINGER
-        elif call is not None and call.held:
-            seconds = HOLD
+        elif call is not None and self._in_doubt(actor):
+            seconds = max(HOLD - self._quiet_seconds(actor), 0.01)
         else:
             limit = self._limit(actor)
             seconds = max(limit - self._quiet_seconds(actor), 0.01)
@@ -232,7 +242,7 @@ class Enterprise:
             self._let_go_when_done(actor, call)
             return
         silent = self._quiet_seconds(actor)
-        if call is not None and call.held and silent < self._limit(actor):
+        if call is not None and self.board.in_doubt(unique_id) and HOLD <= silent < self._limit(actor):
             self.show(actor, call)
             self.house.alarm(self.number, unique_id, max(self._limit(actor) - silent, 0.01))
             return

@@ -8,7 +8,7 @@ its state, no task.
 from collections.abc import Iterable
 from typing import Protocol
 
-from actors.mail import Delivered, Follow, Lead, LegChanged, Mail, Restored, Told
+from actors.mail import Delivered, Follow, Lead, LegChanged, Mail, Part, Restored, Told
 from calls.call import Call
 from calls.conversation import conversation
 from calls.deliveries import Post, fold_delivery
@@ -129,6 +129,10 @@ class LegActor:
             case Lead(expect=expect):
                 self.leader = self.unique_id
                 self.expected = self.expected.union(expect)
+            case Part(unique_ids=unique_ids):
+                self.expected = self.expected.difference(unique_ids)
+                for unique_id in unique_ids:
+                    (self.followers or {}).pop(unique_id, None)
             case LegChanged(unique_id=unique_id):
                 self.followers = self.followers or {}
                 self.followers[unique_id] = mail

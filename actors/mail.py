@@ -34,6 +34,12 @@ class Lead(msgspec.Struct, frozen=True, gc=False):
     expect: tuple[str, ...]
 
 
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """These legs follow you no longer: they belong to another call, or to none."""
+
+    unique_ids: tuple[str, ...]
+
+
 class LegChanged(msgspec.Struct, frozen=True):
     """A follower's state as it is now (None: nothing could be folded), and the messages sent while it led."""
 
@@ -50,4 +56,4 @@ class Restored(msgspec.Struct, frozen=True):
     posts: tuple[Post, ...]
 
 
-Mail = Told | Delivered | Follow | Lead | LegChanged | Restored
+Mail = Told | Delivered | Follow | Lead | Part | LegChanged | Restored

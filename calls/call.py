@@ -17,8 +17,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Columns of CONTRACT 6 first; people of the enterprise are extensions as such or mobiles in E.164.
     The rest is what a card needs beside them: ``phase``, ``callee`` (whom the caller of an internal
-    call reaches, as far as known), ``held`` (may yet prove to belong to another call: no card), and
-    ``last_position`` of the facts that it was folded from.
+    call reaches, as far as known), ``lost_to`` (who did not take a call that was lost), and ``last_position``
+    of the facts that it was folded from.
     """
 
     enterprise: str
@@ -49,7 +49,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     callee: str | None = None
     told: str | None = None
     """What the host gave for the other party where ``customer`` is None: a short number, as it came."""
-    held: bool = False
+    lost_to: tuple[str, ...] = ()
+    """Whom a blind transfer rang who did not answer, where the call was lost by it."""
     last_position: int = 0
 
     @property

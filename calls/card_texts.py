@@ -31,9 +31,14 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     people_list: str
     more: str
     line: str
+    transfer: str
     transfers: str
     consulted: str
+    """Whom a transfer asked or rang, answered or not, who did not take the call over."""
     dialled: str
+    nobody_known: str
+    """Stands below an internal call that reached nobody whom the host named: the heading has the caller alone."""
+
     wait: str
     talk: str
     wait_and_talk: str
@@ -66,9 +71,11 @@ _RU: Final = Words(
     people_list="Кому звонили ({}):",
     more="… и ещё {}",
     line="Линия {}",
+    transfer="Перевод: {}",
     transfers="Переводы: {}",
-    consulted="Консультация: {}",
+    consulted="Звонок коллегам: {}",
     dialled="Набран: {}",
+    nobody_known="Кому звонили, неизвестно",
     wait="Ожидание {}",
     talk="Разговор {}",
     wait_and_talk="Ожидание {}, разговор {}",
@@ -102,9 +109,11 @@ _EN: Final = Words(
     people_list="Rung ({}):",
     more="… and {} more",
     line="Line {}",
+    transfer="Transfer: {}",
     transfers="Transfers: {}",
-    consulted="Consulted: {}",
+    consulted="Colleagues rung: {}",
     dialled="Dialled: {}",
+    nobody_known="Whom they called is not known",
     wait="Waited {}",
     talk="Talked {}",
     wait_and_talk="Waited {}, talked {}",

@@ -29,6 +29,8 @@ _NAMED: Final = 4
 _FOLDED: Final = (20, 10, 5)
 """How many the fold shows: the first of these with which the card is not too long."""
 _CONSULTED: Final = 6
+_MOVED_ONCE: Final = 2
+"""Who talk in a call of one transfer."""
 _CHAIN: Final = 12
 _TAG: Final = re.compile(r"</?blockquote[^>]*>")
 
@@ -120,6 +122,8 @@ class _Card(msgspec.Struct, frozen=True):
             case "talking" | "answered":
                 return ()
             case "lost":
+                if call.lost_to:
+                    return call.lost_to
                 # Who was asked by an earlier transfer and talked later has not lost the call.
                 silent = tuple(person for person in call.consulted if person not in call.talked)
                 return silent or call.consulted
@@ -204,8 +208,11 @@ class _Card(msgspec.Struct, frozen=True):
             yield f"📡 {_safe(shorten(words.line.format(name) if name == call.line else name))}"
         if call.dialled and call.dialled not in reached:
             yield f"☎️ {words.dialled.format(self.person(call.dialled))}"
+        if call.direction == "internal" and state(call) == "not_answered" and not (reached or call.dialled):
+            yield f"☎️ {words.nobody_known}"
         if len(call.talked) > 1:
-            yield f"🔀 {words.transfers.format(self.chain())}"
+            moved = words.transfer if len(call.talked) == _MOVED_ONCE else words.transfers
+            yield f"🔀 {moved.format(self.chain())}"
         consulted = tuple(person for person in call.consulted if person not in reached)
         if consulted:
             yield f"💬 {words.consulted.format(', '.join(self.first(consulted, _CONSULTED)))}"

@@ -8,34 +8,16 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-import msgspec
-
 from calls.call import Call, Direction, Outcome, Phase
 from calls.directory import Directory
+from calls.evidence import Evidence
 from calls.legs import Hangup, Leg
 from calls.numbers import is_extension, is_line_id, is_unknown
-from calls.parties import Party, Role, incoming_number, parties
-from calls.rooms import Gathering, gatherings, without_leaves
-from calls.switchboard import age
+from calls.parties import Party, Role, incoming_number, named, parties
+from calls.rooms import meetings, without_leaves
 from calls.times import Times, tell_times
-
-
-class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """All that the rules below look at, computed once a fold.
-
-    ``calling``: the channel that an internal call began on; ``caller``: who of the enterprise began it;
-    ``customer``: E.164 of the other party of an incoming or outgoing call.
-    """
-
-    legs: Mapping[str, Leg]
-    leader: Leg
-    people: Mapping[str, Party]
-    gathered: tuple[Gathering, ...]
-    directory: Directory
-    direction: Direction
-    calling: Leg | None
-    caller: str | None
-    customer: str | None
+from calls.transfers import Transfers, transfers
+from calls.unique_ids import age
 
 
 def conversation(legs: Mapping[str, Leg], leader: str, directory: Directory) -> Call | None:
@@ -44,11 +26,13 @@ def conversation(legs: Mapping[str, Leg], leader: str, directory: Directory) -> 
     ``legs`` by UniqueId, ``leader`` one of them. A leg known by new_callerid alone makes no call, nor does the
     lone parasite hangup of a click-to-call (events.md 5).
     """
-    counting = sorted((leg.unique_id for leg in legs.values() if leg.counts), key=age)
-    if not counting or leader not in legs or all(_is_parasite(leg) for leg in legs.values() if leg.counts):
+    counting = [leg for leg in legs.values() if leg.counts]
+    if not counting or leader not in legs or all(_is_parasite(leg) for leg in counting):
         return None
-    evidence = _look(without_leaves(legs), leader, directory)
-    return None if _says_nothing(evidence) else _tell(evidence, tuple(counting))
+    evidence = _look(without_leaves(legs, leader), leader, directory)
+    if _says_nothing(evidence):
+        return None
+    return _tell(evidence, tuple(sorted((leg.unique_id for leg in counting), key=age)))
 
 
 def _look(legs: Mapping[str, Leg], leader: str, directory: Directory) -> Evidence:
@@ -56,40 +40,49 @@ def _look(legs: Mapping[str, Leg], leader: str, directory: Directory) -> Evidenc
     people = parties(legs, directory)
     direction = _direction(legs, lead, people, directory)
     calling = _calling(legs, lead) if direction == "internal" else None
+    caller = _caller(direction, lead, calling, people)
+    customer = _customer(direction, lead, legs, people, directory)
+    other = _other_party(direction, lead, calling, people, customer, directory)
+    managers = _rung_first(legs, lead, people, caller, customer, directory) if direction == "out" else ()
+    by_crm = direction == "out" and (
+        managers or any("@web-originate" in leg.channel for leg in legs.values())
+    )
     return Evidence(
         legs=legs,
         leader=lead,
         people=people,
-        gathered=tuple(gatherings(legs, people)),
         directory=directory,
         direction=direction,
+        origin="crm" if by_crm else "pbx",
         calling=calling,
-        caller=_caller(direction, lead, calling, people),
-        customer=_customer(direction, lead, legs, people, directory),
+        caller=caller,
+        customer=customer,
+        other=other,
+        met=tuple(meetings(legs, people, other, managers)),
     )
 
 
 def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
     lead, directory = evidence.leader, evidence.directory
-    other = _other_party(evidence)
-    talks = tuple(gathering for gathering in evidence.gathered if other & set(gathering.legs))
-    talked = _talked(evidence, other, talks)
+    moved = transfers(evidence)
+    talked = _talked(evidence, moved)
     answered_by = talked[0] if talked else _answerer_by_hangup(evidence)
     answered = bool(talked) or _answered_by_hangup(lead)
-    ended = _ended(evidence)
-    outcome = _outcome(evidence, answered=answered, ended=ended)
-    phase = _phase(evidence, answered=answered, ended=ended)
-    if evidence.direction == "out" and answered:
-        talked = talked or ((answered_by,) if answered_by else ())
     if answered and not talked and answered_by:
         talked = (answered_by,)
-    rung, ringing = _rung(evidence, talks, answered_by)
-    times: Times = tell_times(evidence.legs, lead, talks, directory.profile.timezone, ended=ended)
+    ended = _ended(evidence, moved)
+    lost = ended and bool(evidence.met) and moved.refused
+    rung, ringing = _rung(evidence, moved, answered_by)
+    consulted = (
+        tuple(one for one in moved.asked if one not in talked and one != evidence.caller) if talked else ()
+    )
+    times: Times = tell_times(evidence.legs, lead, evidence.met, directory.profile.timezone, ended=ended)
     return Call(
         enterprise=directory.profile.number,
         call_id=lead.unique_id,
         direction=evidence.direction,
-        outcome=outcome,
+        origin=evidence.origin,
+        outcome=_outcome(evidence, answered=answered, ended=ended, lost=lost),
         customer=evidence.customer,
         told=None if evidence.customer else _told_number(evidence),
         line=_line(evidence),
@@ -98,6 +91,8 @@ def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
         rung=rung,
         answered_by=answered_by if answered else None,
         talked=talked if answered else (),
+        consulted=consulted,
+        lost_to=tuple(one for one in moved.targets if one != talked[-1]) if lost else (),
         started_at=times.started_at,
         answered_at=times.answered_at,
         ended_at=times.ended_at,
@@ -106,10 +101,9 @@ def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
         total=times.total,
         source="recovery" if any(leg.recovered for leg in evidence.legs.values()) else "live",
         legs=counting,
-        phase=phase,
+        phase=_phase(evidence, answered=answered, ended=ended),
         ringing=ringing,
         callee=_callee(evidence, talked, rung),
-        held=_held(evidence),
         last_position=max(leg.last.position for leg in evidence.legs.values()),
     )
 
@@ -148,21 +142,53 @@ def _direction_by_hangup(hangup: Hangup | None, roles: set[Role], directory: Dir
     return "internal" if hangup.call_type == "2" or roles == {"person"} else "in"
 
 
-def _other_party(evidence: Evidence) -> set[str]:
-    """Legs of the party that the people of the enterprise talk with: the customer, or the internal caller."""
-    people = evidence.people
-    if evidence.direction == "internal":
-        return {evidence.calling.unique_id} if evidence.calling else set()
+def _other_party(
+    direction: Direction,
+    lead: Leg,
+    calling: Leg | None,
+    people: Mapping[str, Party],
+    customer: str | None,
+    directory: Directory,
+) -> frozenset[str]:
+    """Legs of the party that the people of the enterprise talk with: the customer, or the internal caller.
+
+    Any other outside leg is a mobile of theirs, whether the directory knows it or not.
+    """
+    if direction == "internal":
+        return frozenset({calling.unique_id} if calling else ())
+    if direction == "in" and (lead.start or any(dial.call_type == "0" for dial in lead.dials)):
+        return frozenset({lead.unique_id})
     outside = {unique_id for unique_id, party in people.items() if party.role == "outside"}
-    mobiles = {
+    theirs = {unique_id for unique_id in outside if customer and people[unique_id].number == customer}
+    return frozenset(
+        theirs
+        or {
+            unique_id
+            for unique_id in outside
+            if directory.manager_by_mobile(people[unique_id].number) is None
+        }
+    )
+
+
+def _rung_first(
+    legs: Mapping[str, Leg],
+    lead: Leg,
+    people: Mapping[str, Party],
+    caller: str | None,
+    customer: str | None,
+    directory: Directory,
+) -> tuple[str, ...]:
+    """The caller's phone where a CRM had it rung before the customer was dialled on another channel (1-2)."""
+    if lead.visits or caller is None:
+        return ()
+    return tuple(
         unique_id
-        for unique_id in outside
-        if unique_id != evidence.leader.unique_id
-        and people[unique_id].number
-        and people[unique_id].number != evidence.customer
-        and evidence.directory.manager_by_mobile(people[unique_id].number) is not None
-    }
-    return outside - mobiles
+        for unique_id, leg in legs.items()
+        if leg is not lead
+        and people[unique_id] == Party("person", caller)
+        and not leg.exten
+        and directory.e164(leg.connected) == customer
+    )
 
 
 def _calling(legs: Mapping[str, Leg], lead: Leg) -> Leg | None:
@@ -177,22 +203,22 @@ def _calling(legs: Mapping[str, Leg], lead: Leg) -> Leg | None:
 # people
 
 
-def _name(evidence: Evidence, unique_id: str) -> str | None:
-    """Extension or E.164 of who is at the end of a leg."""
-    return evidence.people[unique_id].number or None
-
-
-def _talked(evidence: Evidence, other: set[str], talks: Iterable[Gathering]) -> tuple[str, ...]:
+def _talked(evidence: Evidence, moved: Transfers) -> tuple[str, ...]:
     """Everyone of the enterprise who was in one room with the other party, in order; equal neighbours are one."""
     chain: list[str] = []
-    present: set[str] = set()
-    for gathering in talks:
-        people = [leg for leg in gathering.legs if leg not in other]
-        names = [name for name in (_name(evidence, leg) for leg in people) if name]
-        chain += [name for name in names if name not in present and chain[-1:] != [name]]
-        present = set(names)
-    if evidence.direction == "out" and not chain and any(True for _ in talks):
-        return (evidence.caller,) if evidence.caller else ()
+    for meeting in evidence.met:
+        name = evidence.people[meeting.leg].number
+        if name and chain[-1:] != [name]:
+            chain.append(name)
+    if (
+        evidence.direction == "out"
+        and evidence.caller
+        and not chain
+        and (evidence.met or _answered_by_hangup(evidence.leader))
+    ):
+        chain.append(evidence.caller)
+    # The hangup of a blind transfer that was answered names who took it, whatever bridges were lost.
+    chain += [one for one in moved.taken if one not in chain] if chain else []
     return tuple(chain)
 
 
@@ -212,38 +238,25 @@ def _answerer_by_hangup(evidence: Evidence) -> str | None:
 
 
 def _people(evidence: Evidence, numbers: Iterable[str]) -> tuple[str, ...]:
-    """Persons of the enterprise among numbers: extensions as such, mobiles in E.164; departments are none."""
-    found: list[str] = []
-    for number in numbers:
-        if is_extension(number):
-            name: str | None = number if evidence.directory.is_person(number) else None
-        else:
-            name = evidence.directory.e164(number)
-            name = None if name == evidence.customer else name
-        if name and name not in found:
-            found.append(name)
-    return tuple(found)
+    return named(numbers, evidence.directory, evidence.customer)
 
 
 def _rung(
-    evidence: Evidence, talks: tuple[Gathering, ...], answered_by: str | None
+    evidence: Evidence, moved: Transfers, answered_by: str | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Everyone rung before the first answer, and whom the newest of those dials rings; empty for outgoing calls."""
     if evidence.direction == "out":
         return (), ()
-    first_answer = min((talk.since.position for talk in talks), default=None)
     rung: list[str] = []
     ringing: tuple[str, ...] = ()
-    for dial in evidence.leader.dials:
-        if first_answer is None or dial.when.position < first_answer:
-            numbers = dial.numbers if dial.call_type != "2" or dial.numbers else ()
-            ringing = _people(evidence, numbers)
-            rung += [person for person in ringing if person not in rung]
+    for dial in moved.first_dials:
+        ringing = _people(evidence, dial.numbers)
+        rung += [person for person in ringing if person not in rung]
     if not rung:
         # Nobody told who was rung: the one who answered, or whom the hangup names.
         hangup = evidence.leader.hangup
-        named = (answered_by,) if answered_by else _people(evidence, hangup.numbers if hangup else ())
-        rung = [person for person in named if person != evidence.caller]
+        told = (answered_by,) if answered_by else _people(evidence, hangup.numbers if hangup else ())
+        rung = [person for person in told if person != evidence.caller]
     return tuple(rung), ringing
 
 
@@ -370,25 +383,33 @@ def _is_parasite(leg: Leg) -> bool:
     )
 
 
-def _ended(evidence: Evidence) -> bool:
+def _ended(evidence: Evidence, moved: Transfers) -> bool:
     """Nobody of it is left in a bridge and its leading leg hung up, or silence was observed since its last event."""
-    last = max(leg.last.position for leg in evidence.legs.values())
-    talking = any(gathering.until is None for gathering in evidence.gathered)
-    for leg in evidence.legs.values():
+    legs, people = evidence.legs, evidence.people
+    last = max(leg.last.position for leg in legs.values())
+    inside = [leg for leg in legs.values() if leg.inside and people[leg.unique_id].role != "local"]
+    bridges = [leg.visits[-1].bridge or leg.unique_id for leg in inside]
+    talking = len(set(bridges)) < len(bridges) or any(meeting.until is None for meeting in evidence.met)
+    for leg in legs.values():
         silence = leg.silence
         if silence and silence.upto >= last and (silence.why == "silence" or not talking):
             return True
     if evidence.leader.hangup is None:
         return False
-    return not talking and not any(
-        leg.inside and leg.hangup is None and evidence.people[leg.unique_id].role != "local"
-        for leg in evidence.legs.values()
-    )
+    return not talking and not moved.under_way and all(leg.hangup is not None for leg in inside)
 
 
 def awaits_settling(call: Call, legs: Mapping[str, Leg]) -> bool:
-    """True where CALL_SETTLE applies: an open call whose bridges are empty and whose last hangup was not told."""
-    seen = without_leaves(legs)
+    """True where CALL_SETTLE applies: an open call whose bridges are empty and whose last hangup was not told.
+
+    Not while a blind transfer is seen to ring: who is called may answer later than that.
+    """
+    seen = without_leaves(legs, call.call_id)
+    lead = seen[call.call_id]
+    if lead.hangup is None and lead.visits and lead.dials and lead.dials[-1].when > lead.visits[-1].entered:
+        return False
+    if any(leg.sought and not leg.visits for leg in seen.values()) and call.direction != "in":
+        return False
     return (
         not call.settled
         and any(leg.visits or leg.leaves or leg.hangup for leg in seen.values())
@@ -396,9 +417,11 @@ def awaits_settling(call: Call, legs: Mapping[str, Leg]) -> bool:
     )
 
 
-def _outcome(evidence: Evidence, *, answered: bool, ended: bool) -> Outcome:
+def _outcome(evidence: Evidence, *, answered: bool, ended: bool, lost: bool) -> Outcome:
     if not ended:
         return "open"
+    if lost:
+        return "lost_in_transfer"
     if answered:
         return "answered"
     return "not_answered" if evidence.direction == "out" else "missed"
@@ -414,24 +437,15 @@ def _phase(evidence: Evidence, *, answered: bool, ended: bool) -> Phase:
 
 def _says_nothing(evidence: Evidence) -> bool:
     """A channel alone in a bridge, that neither dialled nor hung up, waits for whoever comes to it."""
-    return not evidence.gathered and not any(
-        leg.start
-        or leg.dials
-        or leg.hangup
-        or (leg.exten and evidence.people[leg.unique_id].role == "person")
-        for leg in evidence.legs.values()
-    )
-
-
-def _held(evidence: Evidence) -> bool:
-    """May well belong to another call: no card until a bridge, a hangup or two seconds have decided.
-
-    That is a dial on behalf of no extension: a mobile's leg, called for the customer of another call.
-    """
-    lead = evidence.leader
-    if lead.start or lead.hangup or evidence.gathered or not lead.dials:
+    if evidence.met:
         return False
-    return all(
-        dial.call_type == "1" and bool(dial.numbers) and not is_extension(dial.numbers[0])
-        for dial in lead.dials
-    )
+    people = evidence.people
+    seen: dict[str, str] = {}
+    for unique_id, leg in evidence.legs.items():
+        if leg.start or leg.dials or leg.hangup or (leg.exten and people[unique_id].role == "person"):
+            return False
+        if people[unique_id].role != "local" and any(
+            visit.bridge and seen.setdefault(visit.bridge, unique_id) != unique_id for visit in leg.visits
+        ):
+            return False
+    return True

@@ -130,10 +130,14 @@ class Exchange:
             return
         route = self.board.route(fact, event)
         for move in route.moves:
-            if move.old:
+            self._touched[move.unique_id] = None
+            if not move.old:
+                continue
+            if self.board.leader(move.old) == move.old:
+                self._touched[move.old] = None  # it leads on, without this leg
+            else:
                 self._lost.discard(move.old)
                 self._retract(move.old)
-            self._touched[move.unique_id] = None
         for unique_id in route.legs:
             self.legs[unique_id] = fold(self.legs.get(unique_id), fact, event, unique_id, counts=route.counts)
             self._touched[unique_id] = None
@@ -154,14 +158,18 @@ class Exchange:
 
     def tell(self, quiet_since: datetime | None = None) -> None:
         """Tell the touched calls anew, by the directory as it is now; of a time, those silent since before it."""
-        touched = self._touched
+        touched, known = self._touched, self.legs
+        wanted: Iterable[str] = tuple(touched)
         if quiet_since is not None:
-            known = self.legs
-            touched = {leg: None for leg in touched if leg in known and known[leg].last.at < quiet_since}
-        self._touched = {leg: None for leg in self._touched if leg not in touched}
-        for leader in dict.fromkeys(map(self.board.leader, touched)):
-            call = self.call(leader)
-            self._place(leader, touched, lost=call is None)
+            wanted = [leg for leg in wanted if leg in known and known[leg].last.at < quiet_since]
+        for leader in dict.fromkeys(map(self.board.leader, wanted)):
+            members = self.board.members(leader)
+            legs = {leg: known[leg] for leg in members if leg in known}
+            call = conversation(legs, leader, self.directory) if legs else None
+            self._place(leader, members, lost=call is None)
+            touched.pop(leader, None)
+            for leg in members:
+                touched.pop(leg, None)
             if call is None:
                 self._retract(leader)
                 continue
@@ -173,13 +181,13 @@ class Exchange:
             else:
                 self._ended.pop(leader, None)
 
-    def _place(self, leader: str, touched: dict[str, None], *, lost: bool) -> None:
+    def _place(self, leader: str, members: Iterable[str], *, lost: bool) -> None:
         """Note whose leg is whose, for the legs touched, or for all where the conversation came to be a call."""
         found = leader in self._lost and not lost
         (self._lost.add if lost else self._lost.discard)(leader)
-        for leg in self.board.members(leader):
-            place = Belonging(leader, lost)
-            if (found or leg in touched) and self._placed.get(leg) != place:
+        place = Belonging(leader, lost)
+        for leg in members:
+            if (found or leg in self._touched) and self._placed.get(leg) != place:
                 self._placed[leg] = self._moved[leg] = place
 
     def _last_heard(self, leader: str) -> datetime:

@@ -82,6 +82,8 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A bridge_leave of this leg was seen."""
     late: bool = False
     """It was seen entering a bridge that was no more."""
+    sought: bool = False
+    """A phone that a blind transfer rings (new_callerid, Context inoffice)."""
     external_initiated: bool = False
     recovered: bool = False
     silence: Silence | None = None
@@ -151,7 +153,10 @@ def _changes(leg: Leg, kind: str, event: Event, when: Moment, *, counts: bool) -
         case "bridge_destroy":
             return {"visits": _end(leg.visits, event.bridge_id.strip(), when)}
         case "new_callerid":
-            return _told(leg, event)
+            changed = _told(leg, event)
+            if event.context.strip() == "inoffice":
+                changed["sought"] = True
+            return changed
         case "hangup":
             return _hangup(leg, event, when)
         case _:
@@ -161,23 +166,27 @@ def _changes(leg: Leg, kind: str, event: Event, when: Moment, *, counts: bool) -
 def _told(leg: Leg, event: Event) -> dict[str, object]:
     """What a channel says of itself; an empty or unknown text does not replace what is known."""
     changed: dict[str, object] = {}
-    for name in ("channel", "connected", "exten"):
-        value = getattr(event, name).strip()
-        if value and value != "<unknown>" and value != getattr(leg, name):
-            changed[name] = value
-    number = event.caller.strip()
+    if event.channel != leg.channel and (channel := _said(event.channel)):
+        changed["channel"] = channel
+    if event.connected != leg.connected and (connected := _said(event.connected)):
+        changed["connected"] = connected
+    if not leg.exten and (exten := _said(event.exten)):
+        changed["exten"] = exten
     # After a transfer the Local half carries the customer's number: the first word about a channel is its own.
-    if number and number != "<unknown>" and not leg.number:
+    if not leg.number and (number := _said(event.caller)):
         changed["number"] = number
-    if leg.exten:
-        changed.pop("exten", None)
     return changed
+
+
+def _said(text: str) -> str:
+    text = text.strip()
+    return "" if text == "<unknown>" else text
 
 
 def _dial(leg: Leg, event: Event, when: Moment) -> dict[str, object]:
     dial = Dial(event.kind_of_call, event.phone.strip(), event.numbers, event.trunk.strip(), when)
     for known in leg.dials:
-        if msgspec.structs.replace(known, when=when) == dial:
+        if known.numbers == dial.numbers and msgspec.structs.replace(known, when=when) == dial:
             return {}
     return {"dials": (*leg.dials, dial)}
 
@@ -194,12 +203,11 @@ def _enter(visits: tuple[Visit, ...], event: Event, when: Moment) -> tuple[Visit
 
 
 def _leave(visits: tuple[Visit, ...], bridge: str, when: Moment) -> tuple[Visit, ...]:
-    """Leaving a bridge never seen entered says that the leg had left its last one before (events.md 7)."""
+    """Leaving another bridge than the last entered says that the leg had moved there meanwhile (events.md 7)."""
     if not visits or visits[-1].left is not None:
         return visits
-    if visits[-1].bridge == bridge or all(visit.bridge != bridge for visit in visits):
-        return (*visits[:-1], closed(visits[-1], when))
-    return visits
+    left = (*visits[:-1], closed(visits[-1], when))
+    return left if visits[-1].bridge == bridge else (*left, Visit(bridge, when, when))
 
 
 def _end(visits: tuple[Visit, ...], bridge: str, when: Moment) -> tuple[Visit, ...]:

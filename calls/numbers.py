@@ -2,11 +2,11 @@
 
 import re
 import unicodedata
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import phonenumbers
-from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat, ValidationResult
+from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumber, PhoneNumberFormat, ValidationResult
 
 # Longer than any number with prefixes and separators; keeps hostile texts out of the caches.
 _LONGEST: Final = 48
@@ -28,6 +28,8 @@ _GROUPS: Final = {
     (7, 10): (3, 3, 2, 2),
     (1, 10): (3, 3, 4),
 }
+_CODES: Final = {str(code): regions[0] for code, regions in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items()}
+_NEVER: Final = "(?!)"
 _INTERNATIONAL: Final = re.compile(r"(?P<code>\+[0-9]+)[ -](?P<area>[0-9]+)[ -](?P<rest>.+)")
 
 
@@ -86,10 +88,10 @@ def same_number(a: str, b: str, country: str) -> bool:
 @lru_cache(maxsize=_CACHED)
 def _to_e164(raw: str, country: str, transform: str) -> str | None:
     dialled = _dialled(raw)
-    if dialled is None or is_extension(dialled) or is_line_id(dialled) or is_unknown(dialled):
+    if not dialled or is_extension(dialled) or is_line_id(dialled) or _ZEROS.fullmatch(dialled):
         return None
     if dialled.startswith("+"):
-        told = _e164(_parse(dialled, None))
+        told = _abroad(dialled[1:])
         if told:
             return told
     return _by_rule(dialled, country, transform) or _by_country(dialled, country)
@@ -97,6 +99,8 @@ def _to_e164(raw: str, country: str, transform: str) -> str | None:
 
 def _dialled(raw: str) -> str | None:
     """Digits of a text, with ``+`` where it begins so; None where anything else but separators is in it."""
+    if raw.isascii() and raw.removeprefix("+").isdigit():
+        return raw
     kept: list[str] = []
     for char in unicodedata.normalize("NFKC", raw).strip():
         if char.isdecimal():
@@ -120,14 +124,100 @@ def _by_rule(dialled: str, country: str, transform: str) -> str | None:
 
 def _by_country(dialled: str, country: str) -> str | None:
     if dialled.startswith("+"):
-        return _e164(_parse(dialled, None))
+        return _abroad(dialled[1:])
     if dialled.startswith(_DIALLED_ABROAD):
-        return _e164(_parse("+" + dialled.removeprefix(_DIALLED_ABROAD), None))
+        return _abroad(dialled.removeprefix(_DIALLED_ABROAD))
+    if told := _at_once(dialled, country):
+        return told
     # 79161234567 is a possible number in Belarus too: what is valid is right, whichever way it is read.
     readings = (_parse(dialled, country), _parse("+" + dialled, None))
     valid = (number for number in readings if number and phonenumbers.is_valid_number(number))
     possible = (number for number in readings if _e164(number))
     return _e164(next(valid, None)) or _e164(next(possible, None))
+
+
+def _abroad(digits: str) -> str | None:
+    """E.164 of what is dialled after ``+``."""
+    return "+" + digits if _is_sure(digits) else _e164(_parse("+" + digits, None))
+
+
+def _at_once(digits: str, country: str) -> str | None:
+    """What ``_by_country`` gives where the metadata tell it without parsing; None where they leave doubt."""
+    if country not in phonenumbers.SUPPORTED_REGIONS:
+        return None
+    code, forms = _home(country)
+    read = forms.fullmatch(digits)
+    if read is None:
+        return None
+    if read["foreign"] or read["odd"]:
+        return "+" + digits if _is_sure(digits, valid=bool(read["odd"])) else None
+    national = code + (read["own"] or read["trunk"] or read["bare"])
+    rival = national != digits and bool(_calling_code(digits[:3]))
+    return "+" + national if _is_sure(national, valid=rival) else None
+
+
+def _is_sure(digits: str, *, valid: bool = False) -> bool:
+    """True where ``+digits`` is E.164 for certain: of a possible number, or of a valid one."""
+    code = _calling_code(digits[:3])
+    return bool(code and _international(code, valid).fullmatch(digits))
+
+
+@lru_cache(maxsize=_CACHED)
+def _calling_code(beginning: str) -> str:
+    return next((beginning[:end] for end in (1, 2, 3) if beginning[:end] in _CODES), "")
+
+
+@cache
+def _international(code: str, valid: bool) -> re.Pattern[str]:
+    meta, lengths, viable, _, whole = _rules(code, _CODES[code])
+    if not valid:
+        return re.compile(code + whole + lengths)
+    # The country that comes first for a code is asked first; its other kinds of numbers are left in doubt.
+    kinds = (meta.fixed_line, None if meta.same_mobile_and_fixed_line_pattern else meta.mobile)
+    kind = "|".join(rf"(?={_of(k.possible_length)}\Z)(?:{k.national_number_pattern})\Z" for k in kinds if k)
+    return re.compile(
+        rf"{code}{whole}(?={meta.leading_digits or ''})(?={viable}\Z)(?={kind or _NEVER}){lengths}"
+    )
+
+
+@cache
+def _home(country: str) -> tuple[str, re.Pattern[str]]:
+    """A country's code and forms: ``own`` after the code, ``trunk`` after the national prefix, ``bare`` alone.
+
+    As the country's number ``foreign`` digits are not possible, and ``odd`` ones not valid.
+    """
+    code = str(phonenumbers.country_code_for_region(country))
+    meta, lengths, viable, prefix, whole = _rules(code, country)
+    possible = _rules(code, _CODES[code])[1]
+    alone = len(phonenumbers.COUNTRY_CODE_TO_REGION_CODE[int(code)]) == 1
+    taken = _NEVER if meta.national_prefix_transform_rule else f"(?>{prefix})"
+    forms = (
+        rf"(?!{viable}\Z){code}(?={viable}\Z){whole}(?P<own>[0-9]+)",
+        rf"(?!{code}|{viable}\Z){taken}(?P<trunk>{lengths})",
+        rf"(?!{code}){whole}(?={viable}\Z)(?P<bare>{possible})",
+        rf"(?!{code}){whole}(?!{possible}\Z)(?P<foreign>[0-9]{{2,17}})",
+        rf"(?!{code}|{viable}\Z){whole}(?P<odd>{possible if alone else _NEVER})",
+    )
+    return code, re.compile(rf"(?!{meta.international_prefix or _NEVER})(?:{'|'.join(forms)})")
+
+
+def _rules(code: str, region: str) -> tuple[PhoneMetadata, str, str, str, str]:
+    """What is known of a country, and patterns: possible lengths, viable, national prefix, where none is taken.
+
+    A prefix is taken away unless only the whole is viable; where a rule rewrites it, nothing with it is certain.
+    """
+    meta = PhoneMetadata.metadata_for_region_or_calling_code(int(code), region)
+    assert meta
+    assert meta.general_desc
+    lengths = _of(meta.general_desc.possible_length)  # what is dialled only locally is never of these lengths
+    viable = f"(?:{meta.general_desc.national_number_pattern or _NEVER})"
+    prefix = f"(?:{meta.national_prefix_for_parsing or _NEVER})"
+    whole = _NEVER if meta.national_prefix_transform_rule else rf"(?={viable}\Z)(?!{prefix}{viable}\Z)"
+    return meta, lengths, viable, prefix, f"(?:(?!{prefix})|{whole})"
+
+
+def _of(lengths: tuple[int, ...]) -> str:
+    return f"(?:{'|'.join(f'[0-9]{{{length}}}' for length in lengths)})"
 
 
 def _parse(dialled: str, country: str | None) -> PhoneNumber | None:
@@ -156,6 +246,11 @@ def _display(number: str) -> str:
     text = number.strip()
     if is_extension(text) or is_line_id(text):
         return text
+    digits = text.removeprefix("+")
+    code = _calling_code(digits[:3])
+    groups = _GROUPS.get((int(code or 0), len(digits) - len(code)))
+    if groups and _is_sure(digits):
+        return _grouped(int(code), digits[len(code) :], groups)
     parsed = _parse(text if text.startswith("+") else "+" + text, None)
     if _dialled(text) is None or parsed is None or not phonenumbers.is_possible_number(parsed):
         return number

@@ -1,7 +1,7 @@
 """Who is at the end of a leg: a person of the enterprise, a mobile of one, the outside party, or only a Local half."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -21,6 +21,7 @@ class Party(msgspec.Struct, frozen=True, gc=False):
 
 
 NOBODY: Final = Party("unknown")
+LOCAL: Final = Party("local")
 _PEER: Final = re.compile(r"^[A-Za-z0-9]+/(?P<peer>.+)-[0-9a-fA-F]+$")
 
 
@@ -35,11 +36,14 @@ def party(leg: Leg, directory: Directory) -> Party:
 
     The trunk in Channel is not the line, but says that the leg is outside (events.md 3).
     """
-    if local_pair(leg.channel):
-        return Party("local")
-    device = peer(leg.channel)
-    if is_extension(device):
-        return Party("person", device)
+    if leg.channel:
+        if local_pair(leg.channel):
+            return LOCAL
+        device = peer(leg.channel)
+        if is_extension(device):
+            return Party("person", device)
+    else:
+        device = ""
     number = leg.number
     if is_extension(number) and not device:
         return Party("person", number)
@@ -82,3 +86,17 @@ def incoming_number(leg: Leg, directory: Directory) -> str | None:
 def parties(legs: Mapping[str, Leg], directory: Directory) -> dict[str, Party]:
     """Who is at the end of each leg."""
     return {unique_id: party(leg, directory) for unique_id, leg in legs.items()}
+
+
+def named(numbers: Iterable[str], directory: Directory, customer: str | None) -> tuple[str, ...]:
+    """Persons of the enterprise among numbers: extensions as such, mobiles in E.164; departments are none."""
+    found: list[str] = []
+    for number in numbers:
+        if is_extension(number):
+            name: str | None = number if directory.is_person(number) else None
+        else:
+            name = directory.e164(number)
+            name = None if name == customer else name
+        if name and name not in found:
+            found.append(name)
+    return tuple(found)

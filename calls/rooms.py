@@ -1,99 +1,252 @@
-"""Rooms: who was together with whom, and when.
+"""Rooms: who was together with the other party of a call, and when.
 
 Bridges joined by a Local pair are one room: who is in either talks with who is in the other (DESIGN: Legs and
-conversations). Presence is read from the visits of all legs of a call, in the order of facts.
+conversations). Events of different bridges may arrive in another order than they happened, those of one leg and of
+one bridge do not; so two stays are apart in time only where that order proves it.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cached_property
+from itertools import zip_longest
 
 import msgspec
 
-from calls.legs import Leg, Moment, closed
+from calls.legs import Leg, Moment, Visit, closed
 from calls.parties import Party
 
+END = 1 << 62
+LONGEST_SEARCH = 2_000
+"""Steps through Local pairs; calls of people need some ten. More is a bridge full of Local halves."""
 
-class Gathering(msgspec.Struct, frozen=True, gc=False):
-    """From ``since`` to ``until`` (None: still) these legs were together in one room, oldest comer first."""
+
+class Meeting(msgspec.Struct, frozen=True, gc=False):
+    """From ``since`` to ``until`` (None: still) this leg was in one room with the other party.
+
+    ``stay``: position at which the other party came into its bridge.
+    """
 
     since: Moment
     until: Moment | None
-    legs: tuple[str, ...]
+    leg: str
+    stay: int
 
 
-def gatherings(legs: Mapping[str, Leg], people: Mapping[str, Party]) -> list[Gathering]:
-    """Every stretch of time in which two or more people were in one room, in order."""
-    found: list[Gathering] = []
-    open_since: dict[tuple[str, ...], Moment] = {}
-    inside: dict[str, str] = {}
-    for when, unique_id, bridge in _moves(legs):
-        inside.pop(unique_id, None)
-        if bridge is not None:
-            inside[unique_id] = bridge
-        together = set(_rooms(inside, legs, people))
-        over = [room for room in open_since if room not in together]
-        found += [Gathering(open_since.pop(room), when, room) for room in over]
-        for room in together:
-            open_since.setdefault(room, when)
-    found += [Gathering(since, None, room) for room, since in open_since.items()]
-    found.sort(key=lambda gathering: (gathering.since.position, gathering.legs))
-    return found
+class _Found(msgspec.Struct, frozen=True, gc=False):
+    """A meeting, and the position at which both were in the other party's bridge."""
+
+    came: int
+    meeting: Meeting
 
 
-def _moves(legs: Mapping[str, Leg]) -> list[tuple[Moment, str, str | None]]:
-    """Every entering (bridge) and leaving (None), by position.
+class _Stay(msgspec.Struct, frozen=True, gc=False):
+    leg: str
+    visit: Visit
 
-    At one position a channel leaves its bridge before it enters the next; but who leaves a bridge at the very
-    position at which it was entered (see ``without_leaves``) leaves it after that.
+
+def meetings(
+    legs: Mapping[str, Leg], people: Mapping[str, Party], other: Collection[str], joined: Collection[str] = ()
+) -> list[Meeting]:
+    """Every stretch of time in which somebody was in one room with a leg of ``other``, in order.
+
+    The legs ``joined`` are in one room with the other party though no event shows what joins their bridges.
     """
-    visits = [(unique_id, visit) for unique_id, leg in legs.items() for visit in leg.visits]
-    entered = {(visit.entered.position, visit.bridge) for _, visit in visits}
-    moves: list[tuple[int, int, Moment, str, str | None]] = []
-    for unique_id, visit in visits:
-        came, left = visit.entered, visit.left
-        moves.append((came.position, 1, came, unique_id, visit.bridge or f"?{unique_id}"))
-        if left is not None:
-            turn = 2 if (left.position, visit.bridge) in entered else 0
-            moves.append((left.position, turn, left, unique_id, None))
-    moves.sort(key=lambda move: move[:2])
-    return [move[2:] for move in moves]
+    bridges: dict[str, list[_Stay]] = {}
+    for unique_id, leg in legs.items():
+        for visit in leg.visits:
+            if visit.bridge:
+                bridges.setdefault(visit.bridge, []).append(_Stay(unique_id, visit))
+    rooms = _Rooms(legs, people, bridges, other)
+    for unique_id in other:
+        for visit in legs[unique_id].visits:
+            rooms.seek(_Stay(unique_id, visit), joined)
+    rooms.seek_through()
+    return rooms.told()
 
 
-def _rooms(
-    inside: Mapping[str, str], legs: Mapping[str, Leg], people: Mapping[str, Party]
-) -> list[tuple[str, ...]]:
-    """The people of each room that holds two of them or more, in the order they came in."""
-    if len(inside) < 2:
-        return []
-    joined = _joined(inside, legs)
-    rooms: dict[str, list[str]] = {}
-    for unique_id, bridge in inside.items():
-        if people[unique_id].role != "local":
-            rooms.setdefault(joined.get(bridge, bridge), []).append(unique_id)
-    return [tuple(room) for room in rooms.values() if len(room) > 1]
+def _order(found: "_Found") -> tuple[int, int, str]:
+    """By the stays of the other party, then by who came into its bridge; events of other bridges prove no order."""
+    return found.meeting.stay, found.came, found.meeting.leg
 
 
-def _joined(inside: Mapping[str, str], legs: Mapping[str, Leg]) -> Mapping[str, str]:
-    """For bridges that Local pairs join: the one of them that stands for all."""
-    halves: dict[str, str] = {}
-    room_of: dict[str, str] = {}
-
-    def root(bridge: str) -> str:
-        while room_of.setdefault(bridge, bridge) != bridge:
-            bridge = room_of[bridge]
-        return bridge
-
-    for unique_id, bridge in inside.items():
-        pair = legs[unique_id].local_pair
-        if pair:
-            room_of[root(bridge)] = root(halves.setdefault(pair, bridge))
-    return {bridge: root(bridge) for bridge in list(room_of)}
+def _left(visit: Visit) -> int:
+    return visit.left.position if visit.left else END
 
 
-def without_leaves(legs: Mapping[str, Leg]) -> Mapping[str, Leg]:
+def _met(one: Visit, other: Visit) -> bool:
+    return one.entered.position <= _left(other) and other.entered.position <= _left(one)
+
+
+def _meeting(leg: str, stay: int, visits: Iterable[Visit]) -> Meeting:
+    since: Moment | None = None
+    until: Moment | None = None
+    for visit in visits:
+        if since is None or visit.entered.position > since.position:
+            since = visit.entered
+        if visit.left is not None and (until is None or visit.left.position < until.position):
+            until = visit.left
+    assert since is not None
+    if until is not None and until.position < since.position:
+        until = since
+    return Meeting(since, until, leg, stay)
+
+
+class _Rooms:
+    """Looks for everybody whom the other party met, through Local pairs too."""
+
+    def __init__(
+        self,
+        legs: Mapping[str, Leg],
+        people: Mapping[str, Party],
+        bridges: Mapping[str, list[_Stay]],
+        other: Collection[str],
+    ) -> None:
+        self._legs, self._people, self._bridges, self._other = legs, people, bridges, other
+        self.sure: list[_Found] = []
+        self.likely: list[_Found] = []
+        """Nothing proves that these did not meet."""
+        self._ways: list[tuple[_Stay, _Stay]] = []
+        self._steps = LONGEST_SEARCH
+
+    @cached_property
+    def _halves(self) -> Mapping[str, list[str]]:
+        halves: dict[str, list[str]] = {}
+        for unique_id, leg in self._legs.items():
+            if pair := leg.local_pair:
+                halves.setdefault(pair, []).append(unique_id)
+        return halves
+
+    @cached_property
+    def _apart(self) -> "_Order":
+        return _Order(self._legs)
+
+    def seek(self, party: _Stay, joined: Collection[str]) -> None:
+        """Add whom the other party met in this stay."""
+        for stay in self._bridges.get(party.visit.bridge, ()):
+            if stay.leg in self._other:
+                continue
+            at_once = _met(party.visit, stay.visit)
+            if not at_once and not self._fits([party], stay):
+                continue
+            if self._people[stay.leg].role == "local":
+                self._ways.append((party, stay))
+            else:
+                self._add(self.sure if at_once else self.likely, stay.leg, party, stay)
+        for manager in joined:
+            for visit in self._legs[manager].visits:
+                found = self.sure if _met(party.visit, visit) else self.likely
+                self._add(found, manager, party, _Stay(manager, visit))
+
+    def told(self) -> list[Meeting]:
+        """All meetings found, in order; one that is only likely where its person is found in no other."""
+        if len(self.sure) == 1 and not self.likely:
+            return [self.sure[0].meeting]
+        known = {self._people[found.meeting.leg].number for found in self.sure}
+        for found in sorted(self.likely, key=_order):
+            number = self._people[found.meeting.leg].number
+            if number not in known:
+                known.add(number)
+                self.sure.append(found)
+        return [found.meeting for found in sorted(self.sure, key=_order)]
+
+    @staticmethod
+    def _add(found: list[_Found], leg: str, *path: _Stay) -> None:
+        stay, came = path[0].visit.entered.position, path[1].visit.entered.position
+        found.append(_Found(max(stay, came), _meeting(leg, stay, [one.visit for one in path])))
+
+    def seek_through(self) -> None:
+        """Add who is reached through Local pairs alone."""
+        if not self._ways:
+            return
+        direct = {found.meeting.leg for found in (*self.sure, *self.likely)}.union(self._other)
+        for party, half in self._ways:
+            self._behind(party, half, direct)
+
+    def _behind(self, party: _Stay, half: _Stay, direct: Collection[str]) -> None:
+        """Who was there at the same time by the order of arrival goes before who may only have been."""
+        paths = self._paths([party, half], {party.leg, half.leg})
+        found = [path for path in paths if path[-1].leg not in direct]
+        there = [path for path in found if self._at_once(path)]
+        for path in there:
+            self._add(self.sure, path[-1].leg, *path)
+        if not there:
+            for path in found:
+                self._add(self.likely, path[-1].leg, party, half)
+
+    def _paths(self, path: list[_Stay], seen: set[str]) -> Iterator[list[_Stay]]:
+        """Ways from a bridge through Local pairs to somebody, no two stays of which are proved to be apart."""
+        for twin in self._halves.get(self._legs[path[-1].leg].local_pair, ()):
+            if twin in seen:
+                continue
+            seen.add(twin)
+            for visit in self._legs[twin].visits:
+                through = _Stay(twin, visit)
+                if self._fits(path, through):
+                    yield from self._beyond([*path, through], seen)
+
+    def _beyond(self, path: list[_Stay], seen: set[str]) -> Iterator[list[_Stay]]:
+        for stay in self._bridges.get(path[-1].visit.bridge, ()):
+            self._steps -= 1
+            if self._steps < 0:
+                return
+            if stay.leg in seen or not self._fits(path, stay):
+                continue
+            if self._people[stay.leg].role == "local":
+                seen.add(stay.leg)
+                yield from self._paths([*path, stay], seen)
+            else:
+                yield [*path, stay]
+
+    def _fits(self, path: list[_Stay], stay: _Stay) -> bool:
+        ended = self._apart.ended_before
+        return not any(ended(one.visit, stay.visit) or ended(stay.visit, one.visit) for one in path)
+
+    @staticmethod
+    def _at_once(path: list[_Stay]) -> bool:
+        return max(stay.visit.entered.position for stay in path) <= min(_left(stay.visit) for stay in path)
+
+
+class _Order:
+    """Which stays ended before others began, by the order within legs and within bridges alone."""
+
+    def __init__(self, legs: Mapping[str, Leg]) -> None:
+        steps: list[tuple[int, int, str, str, Visit]] = []
+        for unique_id, leg in legs.items():
+            for visit, following in zip_longest(leg.visits, leg.visits[1:]):
+                steps.append((visit.entered.position, 1, unique_id, visit.bridge, visit))
+                if visit.left is not None:
+                    # Entering the next bridge implies leaving the last: that is no event of the last.
+                    implied = following is not None and following.entered.position == visit.left.position
+                    steps.append((visit.left.position, 0 if implied else 2, unique_id, visit.bridge, visit))
+        steps.sort(key=lambda step: step[:2])
+        self._began: dict[int, int] = {}
+        self._over: dict[int, int] = {}
+        last: dict[str, int] = {}
+        for place, (_, turn, unique_id, bridge, visit) in enumerate(steps):
+            before = last.get(f"leg {unique_id}", 0)
+            if turn:
+                before |= last.get(f"bridge {bridge}", 0)
+            before |= 1 << place
+            last[f"leg {unique_id}"] = before
+            if turn:
+                last[f"bridge {bridge}"] = before
+            if turn == 1:
+                self._began[id(visit)] = before
+            else:
+                self._over[id(visit)] = 1 << place
+
+    def ended_before(self, one: Visit, other: Visit) -> bool:
+        """True where every arrival that keeps those orders has ``one`` end before ``other`` begins."""
+        over = self._over.get(id(one))
+        return over is not None and bool(self._began[id(other)] & over)
+
+
+def without_leaves(legs: Mapping[str, Leg], leader: str) -> Mapping[str, Leg]:
     """The legs of a call that has shown no bridge_leave, as its hangups let them be read.
 
     There a hangup takes its leg and its Local pair out of their bridges, and who is then left alone counts as
-    gone (DESIGN: hosts send start, dial, bridge, hangup at the least).
+    gone (DESIGN: hosts send start, dial, bridge, hangup at the least); after the leader's, also who was alone
+    all the time.
     """
     if any(leg.leaves for leg in legs.values()):
         return legs
@@ -104,14 +257,14 @@ def without_leaves(legs: Mapping[str, Leg]) -> Mapping[str, Leg]:
             for other, half in legs.items():
                 if other == unique_id or (pair and half.local_pair == pair):
                     gone[other] = min(gone.get(other, leg.hangup.when), leg.hangup.when)
-    if not any(unique_id in gone and leg.inside for unique_id, leg in legs.items()):
+    if not gone or not any(leg.inside for leg in legs.values()):
         return legs
     joined = _last_entered(legs)
     seen = {
         unique_id: _out(leg, gone[unique_id], joined) if unique_id in gone else leg
         for unique_id, leg in legs.items()
     }
-    return _let_the_lonely_go(seen, joined)
+    return _let_the_lonely_go(seen, joined, gone.get(leader))
 
 
 def _last_entered(legs: Mapping[str, Leg]) -> dict[str, Moment]:
@@ -135,8 +288,13 @@ def _out(leg: Leg, when: Moment, joined: Mapping[str, Moment]) -> Leg:
     return msgspec.structs.replace(leg, visits=(*leg.visits[:-1], closed(last, left)))
 
 
-def _let_the_lonely_go(legs: dict[str, Leg], joined: Mapping[str, Moment]) -> dict[str, Leg]:
-    """Close the visit of whoever is left alone in a bridge that somebody has been in and left."""
+def _let_the_lonely_go(
+    legs: dict[str, Leg], joined: Mapping[str, Moment], over: Moment | None
+) -> dict[str, Leg]:
+    """Close the visit of whoever is alone in a bridge that somebody has left.
+
+    After the call was ``over`` also of who was alone all the time, or only with Local halves that lead to nobody.
+    """
     stays: dict[str, list[str]] = {}
     ends: dict[str, Moment] = {}
     for unique_id, leg in legs.items():
@@ -145,8 +303,25 @@ def _let_the_lonely_go(legs: dict[str, Leg], joined: Mapping[str, Moment]) -> di
                 stays.setdefault(visit.bridge, []).append(unique_id)
             else:
                 ends[visit.bridge] = max(ends.get(visit.bridge, visit.left), visit.left)
-    for bridge, left_in in stays.items():
-        if len(left_in) == 1 and bridge in ends:
-            alone = left_in[0]
-            legs[alone] = _out(legs[alone], ends[bridge], joined)
+    rooms = _joined(stays, legs)
+    people = Counter(
+        rooms[bridge] for bridge, inside in stays.items() for one in inside if not legs[one].local_pair
+    )
+    for bridge, inside in stays.items():
+        when = ends.get(bridge, over) if len(inside) == 1 else over
+        if when is not None and (len(inside) == 1 or people[rooms[bridge]] < 2):
+            for one in inside:
+                legs[one] = _out(legs[one], when, joined)
     return legs
+
+
+def _joined(stays: Mapping[str, list[str]], legs: Mapping[str, Leg]) -> Mapping[str, str]:
+    """For each bridge, the one that stands for all that Local pairs join to it."""
+    room = {bridge: bridge for bridge in stays}
+    halves: dict[str, str] = {}
+    for bridge, inside in stays.items():
+        for one in inside:
+            if pair := legs[one].local_pair:
+                old, new = room[bridge], room[halves.setdefault(pair, bridge)]
+                room = {name: new if known == old else known for name, known in room.items()}
+    return room

@@ -3,18 +3,39 @@
 A small synchronous fold over the enterprise's facts in arrival order. It is asked before a mailbox is chosen, and
 it is the same for actors and projections, so both reach the same calls from the same facts (DESIGN: Legs and
 conversations; evidence: events.md 6).
+
+Legs that strong links join are a group, for ever. A group without a beginning of its own may be the guest of another
+by one weak link (calls.ties); it is on its own again as soon as it shows a beginning or loses what tied it. A group
+that is nobody's guest leads: it and its guests are a conversation.
 """
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from calls.directory import Directory
 from calls.events import Event
-from calls.facts import Fact
+from calls.facts import SILENCE_OBSERVED, Fact
 from calls.legs import local_pair
 from calls.numbers import is_extension
+from calls.ties import RUNG, Tie, ties, traits
+from calls.times import host_end
+from calls.unique_ids import NO_EPOCH, age
+
+RINGS = 120
+"""Seconds that a manager's phone may ring before a click-to-call dials the customer."""
+TOGETHER = 5
+"""Seconds between the halves of a Local pair; the names begin anew when an Asterisk is started again."""
+BEHIND = timedelta(seconds=30)
+"""A call that hung up longer than this before a leg came is not the leg's, where no host's clock tells."""
+EMPTY = timedelta(minutes=10)
+"""Likewise where its last hangup was never told: somebody may still be rung."""
+CLOCKS = timedelta(seconds=1)
+"""EndTime and the epoch in UniqueId are both whole seconds of one host."""
+
+
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class Move(msgspec.Struct, frozen=True, gc=False):
@@ -34,9 +55,11 @@ class Route(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Leg(msgspec.Struct):
-    """What decides who leads, and under which names the leg is known."""
+    """What decides who leads, what it is tied to, and under which names the leg is known."""
 
-    conversation: "_Conversation"
+    unique_id: str
+    group: "_Group"
+    first_at: datetime
     rank: int = 3
     """0: has a start; 1: a dial that began a call; 2: the caller's channel; 3: anything else."""
     bridge: str = ""
@@ -44,30 +67,64 @@ class _Leg(msgspec.Struct):
     bridges: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()
     linked: tuple[str, ...] = ()
+    channel: str = ""
+    """As told last in a bridge: nothing new is to be learnt from the same again."""
+    dialled: bool = False
+    ties: tuple[Tie, ...] = ()
+    traits: tuple[str, ...] = ()
+    hung: tuple[datetime, str] | None = None
+    """When its hangup came, and the EndTime in it."""
 
 
-class _Conversation(msgspec.Struct):
-    """Legs that belong together, in the order they came, and the one that leads."""
+class _Group(msgspec.Struct, eq=False):
+    """Legs that strong links join, in the order they came, and the one of them that leads."""
 
     legs: list[str]
     leader: str
+    begins: bool = False
+    """It has a beginning of its own: a start, or a dial that is nobody's mobile."""
+    host: "_Group | None" = None
+    guests: "tuple[_Group, ...]" = ()
+    tied: tuple[str, Tie] | None = None
+    """The leg and the tie that made it a guest."""
+    leaves: bool = False
+    """A bridge_leave or bridge_destroy was seen."""
+    last_at: datetime | None = None
+    """When it was heard of last, where it leads."""
+    silent: bool = False
+    """Silence was observed since the last event."""
+
+    def root(self) -> "_Group":
+        """The group that leads the conversation."""
+        group = self
+        while (host := group.host) is not None:
+            group = host
+        return group
+
+    def visits(self, other: "_Group") -> bool:
+        """True where ``other`` is this group, its host, or the host's."""
+        group: _Group | None = self
+        while group is not None and group is not other:
+            group = group.host
+        return group is other
+
+    def all(self) -> "Sequence[_Group]":
+        """The group and its guests, and theirs."""
+        if not self.guests:
+            return (self,)
+        found = [self]
+        for group in found:
+            found.extend(group.guests)
+        return found
 
 
 class _Bridge(msgspec.Struct):
     """Who was ever seen in a bridge, who is in it, and whether it is no more."""
 
-    seen: list[str]
+    seen: dict[str, str | None]
+    """By leg, whom it saw when it entered; None where it was seen leaving alone."""
     inside: set[str]
     destroyed: bool = False
-
-
-@lru_cache(maxsize=8192)
-def age(unique_id: str) -> tuple[int, int, str]:
-    """Order of UniqueIds: epoch, then counter as a number; ids of other shapes come last, by text."""
-    epoch, _, counter = unique_id.partition(".")
-    if epoch.isascii() and epoch.isdigit() and (not counter or (counter.isascii() and counter.isdigit())):
-        return int(epoch), int(counter or 0), unique_id
-    return 1 << 62, 0, unique_id
 
 
 class Switchboard:
@@ -79,6 +136,12 @@ class Switchboard:
         self._bridges: dict[str, _Bridge] = {}
         self._pairs: dict[str, str] = {}
         self._linked: dict[str, str] = {}
+        self._known: dict[str, list[str]] = {}
+        """By trait, the legs that show it."""
+        self._tied: dict[str, list[str]] = {}
+        """By the numbers of a tie, the legs that have it."""
+        self._now = EARLIEST
+        """When the fact came that is being folded."""
 
     def __len__(self) -> int:
         """Number of legs that are known."""
@@ -91,108 +154,179 @@ class Switchboard:
     def leader(self, unique_id: str) -> str:
         """UniqueId of the leg that leads this leg's conversation; the leg itself while nothing is known of it."""
         leg = self._legs.get(unique_id)
-        return leg.conversation.leader if leg else unique_id
+        return leg.group.root().leader if leg else unique_id
 
     def members(self, unique_id: str) -> tuple[str, ...]:
-        """All legs of this leg's conversation, in the order they came."""
+        """All legs of this leg's conversation."""
         leg = self._legs.get(unique_id)
-        return tuple(leg.conversation.legs) if leg else ()
+        if leg is None:
+            return ()
+        root = leg.group.root()
+        if not root.guests:
+            return tuple(root.legs)
+        found: list[str] = []
+        for group in root.all():
+            found += group.legs
+        return tuple(found)
+
+    def in_doubt(self, unique_id: str) -> bool:
+        """True while this leg's conversation may well prove to be part of another: no card yet.
+
+        That is a leg to a mobile whose call was not found, a Local pair alone, and a dial of somebody who talks.
+        """
+        leg = self._legs.get(unique_id)
+        if leg is None:
+            return False
+        group = leg.group.root()
+        members = [self._legs[member] for member in group.legs]
+        if any(member.bridges or member.hung for member in members):
+            return False
+        if not group.begins:
+            return any(
+                tie.why in {"dial", "local"} and self._holds(one, tie) for one in members for tie in one.ties
+            )
+        return leg.rank == 1 and any(
+            self._legs[other].bridge and self._legs[other].group.root() is not group
+            for trait in leg.traits
+            if is_extension(trait)
+            for other in self._known.get(trait, ())
+        )
 
     def forget(self, unique_ids: Iterable[str]) -> None:
         """Let go of legs whose call is settled; a later fact of theirs wakes them from the store."""
         gone = {unique_id: leg for unique_id in unique_ids if (leg := self._legs.pop(unique_id, None))}
-        for leg in gone.values():
+        for unique_id, leg in gone.items():
             for name in leg.bridges:
                 bridge = self._bridges.get(name)
-                if bridge is not None and all(unique_id in gone for unique_id in bridge.seen):
+                if bridge is not None and all(seen in gone for seen in bridge.seen):
                     del self._bridges[name]
             for index, names in ((self._pairs, leg.pairs), (self._linked, leg.linked)):
                 for name in names:
                     if index.get(name) in gone:
                         del index[name]
+            _drop(self._known, leg.traits, unique_id)
+            for tie in leg.ties:
+                _drop(self._tied, _names(tie), unique_id)
+            if leg.group.host is not None and leg.group.host.legs[0] not in gone:
+                self._leave_host(leg.group)
 
     def route(self, fact: Fact, event: Event | None) -> Route:
         """Fold one fact and say whom it concerns. ``event`` is None for what is no event of a host."""
         if event is None:
-            unique_id = fact.stream.partition("/")[2]
-            return Route((unique_id,)) if self.knows(unique_id) else Route(())
+            return self._observe(fact)
         unique_id = event.unique_id.strip()
-        if fact.kind in {"bridge_create", "bridge_destroy"} and (event.bridge_id.strip() or not unique_id):
-            return self._whole_bridge(fact.kind, event.bridge_id.strip())
+        kind = fact.kind
+        if kind in {"bridge_create", "bridge_destroy"} and (event.bridge_id.strip() or not unique_id):
+            return self._whole_bridge(kind, event.bridge_id.strip())
         if not unique_id:
             return Route(())
+        before: dict[str, str] = {}
+        self._now = fact.occurred_at
         leg = self._legs.get(unique_id)
-        old = leg.conversation.leader if leg else ""
         if leg is None:
-            leg = self._legs[unique_id] = _Leg(conversation=_Conversation([unique_id], unique_id))
+            leg = _Leg(unique_id, _Group([unique_id], unique_id), fact.occurred_at)
+            self._legs[unique_id] = leg
+            before[unique_id] = ""
         rank = leg.rank
-        counts = self._note(leg, unique_id, fact.kind, event)
-        joined = self._link(leg, unique_id, fact.kind, event, old)
-        if joined or leg.rank != rank:
-            self._elect(leg.conversation)
-        if not joined and leg.conversation.leader == old:
+        counts = self._note(leg, kind, event, fact.occurred_at)
+        if leg.rank != rank:
+            self._remember(leg.group, before)
+            self._elect(leg.group)
+        self._join_all(leg, kind, event, before)
+        self._tie(leg, kind, event, before)
+        root = leg.group.root()
+        root.silent, root.last_at = False, fact.occurred_at
+        if not before:
             return Route((unique_id,), counts)
-        before = joined or dict.fromkeys(leg.conversation.legs, old)
-        return Route((unique_id,), counts, self._moves(leg.conversation, before))
+        return Route((unique_id,), counts, self._moves(before))
+
+    def _observe(self, fact: Fact) -> Route:
+        unique_id = fact.stream.partition("/")[2]
+        leg = self._legs.get(unique_id)
+        if leg is None:
+            return Route(())
+        if fact.kind == SILENCE_OBSERVED:
+            leg.group.root().silent = True
+        return Route((unique_id,))
 
     # what a fact says of its leg
 
-    def _note(self, leg: _Leg, unique_id: str, kind: str, event: Event) -> bool:
+    def _note(self, leg: _Leg, kind: str, event: Event, at: datetime) -> bool:
         match kind:
             case "start":
                 leg.rank = 0
             case "dial":
+                leg.dialled = True
                 if leg.rank > 1 and self._is_main_dial(event):
                     leg.rank = 1
             case "bridge":
                 if leg.rank > 2 and self._is_callers_channel(event):
                     leg.rank = 2
-                return self._enter(leg, unique_id, event.bridge_id.strip())
+                return self._enter(leg, event.bridge_id.strip(), event.connected.strip())
             case "bridge_leave":
-                self._leave(leg, unique_id, event.bridge_id.strip())
+                leg.group.leaves = True
+                self._leave(leg, event.bridge_id.strip())
+            case "hangup" if leg.hung is None or not leg.hung[1]:
+                leg.hung = (at, event.end_time.strip())
             case _:
                 pass
         return True
 
-    def _is_main_dial(self, event: Event) -> bool:
+    @staticmethod
+    def _is_main_dial(event: Event) -> bool:
         """The dial that began a call, not one to somebody's mobile on the way of another (events.md 6).
 
         A mobile's leg names whom it is called for in Extensions: the customer's number in place of an extension.
         """
-        if event.kind_of_call != "1":
-            return True
-        return not event.numbers or any(is_extension(number) for number in event.numbers)
+        return event.kind_of_call != "1" or not (numbers := event.numbers) or any(map(is_extension, numbers))
 
     @staticmethod
     def _is_callers_channel(event: Event) -> bool:
         """A phone of the enterprise whose channel carries what was dialled (events.md 4, bridge)."""
         return bool(event.exten.strip()) and is_extension(event.caller.strip())
 
-    def _enter(self, leg: _Leg, unique_id: str, name: str) -> bool:
+    def _enter(self, leg: _Leg, name: str, connected: str) -> bool:
         if not name:
             return True
-        bridge = self._bridge(leg, unique_id, name)
-        if bridge.destroyed:
+        bridge = self._bridge(leg, name)
+        if bridge.destroyed or (leg.bridge != name and self._is_repeated(leg, bridge, connected)):
             return False
+        bridge.seen[leg.unique_id] = connected
         if leg.bridge and leg.bridge != name and leg.bridge in self._bridges:
-            self._bridges[leg.bridge].inside.discard(unique_id)
+            self._bridges[leg.bridge].inside.discard(leg.unique_id)
         leg.bridge = name
-        bridge.inside.add(unique_id)
+        bridge.inside.add(leg.unique_id)
         return True
 
-    def _leave(self, leg: _Leg, unique_id: str, name: str) -> None:
-        if name:
-            self._bridge(leg, unique_id, name).inside.discard(unique_id)
-        if leg.bridge == name:
-            leg.bridge = ""
+    def _is_repeated(self, leg: _Leg, bridge: _Bridge, connected: str) -> bool:
+        """An old event delivered again would bring back who left long ago.
 
-    def _bridge(self, leg: _Leg, unique_id: str, name: str) -> _Bridge:
+        Who comes back to a bridge sees somebody else than at first (1-3, 2-9), and does so before the call is over.
+        """
+        before = bridge.seen[leg.unique_id]
+        if before is None:
+            return False
+        root = leg.group.root()
+        if not root.leaves and before == connected:
+            return True
+        over = root.silent or self._legs[root.leader].hung is not None
+        return over and not (root.leaves and bridge.inside)
+
+    def _leave(self, leg: _Leg, name: str) -> None:
+        """Leaving another bridge than the last entered says that it had left that one before (events.md 7)."""
+        if name:
+            self._bridge(leg, name).inside.discard(leg.unique_id)
+        if leg.bridge in self._bridges:
+            self._bridges[leg.bridge].inside.discard(leg.unique_id)
+        leg.bridge = ""
+
+    def _bridge(self, leg: _Leg, name: str) -> _Bridge:
         """A bridge that this leg was seen in."""
         bridge = self._bridges.get(name)
         if bridge is None:
-            bridge = self._bridges[name] = _Bridge([], set())
-        if unique_id not in bridge.seen:
-            bridge.seen.append(unique_id)
+            bridge = self._bridges[name] = _Bridge({}, set())
+        if leg.unique_id not in bridge.seen:
+            bridge.seen[leg.unique_id] = None
             leg.bridges = (*leg.bridges, name)
         return bridge
 
@@ -201,55 +335,268 @@ class Switchboard:
         if bridge is None or kind == "bridge_create":
             return Route(())
         bridge.destroyed = True
-        inside = tuple(sorted(bridge.inside, key=age))
+        inside = tuple(sorted((leg for leg in bridge.inside if leg in self._legs), key=age))
         bridge.inside.clear()
         for unique_id in inside:
-            if unique_id in self._legs:
-                self._legs[unique_id].bridge = ""
-        return Route(tuple(unique_id for unique_id in inside if unique_id in self._legs))
+            self._legs[unique_id].bridge = ""
+            self._legs[unique_id].group.leaves = True
+        return Route(inside)
 
-    # which legs belong together
+    # strong links, never undone
 
-    def _link(self, leg: _Leg, unique_id: str, kind: str, event: Event, old: str) -> dict[str, str]:
-        """Strong links, never undone: one bridge, one Local name, one Linkedid (events.md 6).
-
-        Legs that came together by this event and who led each before; empty where none did. ``old`` led this one.
-        """
-        others: list[str] = []
+    def _join_all(self, leg: _Leg, kind: str, event: Event, before: dict[str, str]) -> None:
+        """Seen in one bridge, two halves of one Local name, one Linkedid (events.md 6)."""
         if kind in {"bridge", "bridge_leave"} and (bridge := event.bridge_id.strip()):
-            others += self._bridges[bridge].seen
-        if (pair := local_pair(event.channel.strip())) and pair not in leg.pairs:
+            legs = self._legs
+            for other in self._bridges[bridge].seen:
+                if (met := legs.get(other)) is not None and met.group is not leg.group:
+                    self._join(leg, met, before)
+        if (
+            event.channel != leg.channel
+            and (pair := local_pair(event.channel.strip()))
+            and pair not in leg.pairs
+        ):
             leg.pairs = (*leg.pairs, pair)
-            others.append(self._pairs.setdefault(pair, unique_id))
-        if (linked := event.linked_id.strip()) and linked not in leg.linked:
+            half = self._pairs.setdefault(pair, leg.unique_id)
+            if abs(age(half)[0] - age(leg.unique_id)[0]) <= TOGETHER:
+                self._join(leg, self._legs[half], before)
+            else:
+                self._pairs[pair] = leg.unique_id
+        if event.linked_id and (linked := event.linked_id.strip()) and linked not in leg.linked:
             leg.linked = (*leg.linked, linked)
-            others.append(self._linked.setdefault(linked, unique_id))
-        joined: dict[str, str] = {}
-        for other in others:
-            self._join(leg, other, old, joined)
-        return joined
+            self._join(leg, self._legs[self._linked.setdefault(linked, leg.unique_id)], before)
 
-    def _join(self, leg: _Leg, other: str, old: str, joined: dict[str, str]) -> None:
-        met = self._legs.get(other)
-        if met is None or met.conversation is leg.conversation:
+    def _join(self, leg: _Leg, met: _Leg, before: dict[str, str]) -> None:
+        if met.group is leg.group:
             return
-        mine, theirs = leg.conversation, met.conversation
-        if not joined:
-            joined.update(dict.fromkeys(mine.legs, old))
-        joined.update(dict.fromkeys(theirs.legs, theirs.leader))
+        mine, theirs = leg.group, met.group
+        self._remember(mine, before)
+        self._remember(theirs, before)
+        hosts = [(group.host, group.tied) for group in (mine, theirs)]
+        self._leave_host(mine)
+        self._leave_host(theirs)
         for moved in theirs.legs:
-            self._legs[moved].conversation = mine
+            self._legs[moved].group = mine
         mine.legs = [*theirs.legs, *mine.legs]
+        mine.begins |= theirs.begins
+        mine.leaves |= theirs.leaves
+        for guest in theirs.guests:
+            guest.host = mine
+        mine.guests = (*mine.guests, *theirs.guests)
+        self._elect(mine)
+        for host, tied in hosts:
+            elsewhere = host is not None and host is not mine and host is not theirs
+            if host is not None and elsewhere and not (mine.begins or mine.host) and host.root() is not mine:
+                self._visit_host(mine, host, tied)
 
-    def _elect(self, conversation: _Conversation) -> None:
+    def _elect(self, group: _Group) -> None:
         """Who leads goes by rank, not by age (DESIGN: Legs and conversations)."""
-        if len(conversation.legs) > 1:
-            conversation.leader = min(conversation.legs, key=self._rank)
+        group.leader = min(group.legs, key=self._rank)
 
     def _rank(self, unique_id: str) -> tuple[int, tuple[int, int, str]]:
         return self._legs[unique_id].rank, age(unique_id)
 
+    def _remember(self, group: _Group, before: dict[str, str]) -> None:
+        """Note who leads the conversation of this group, before that changes."""
+        root = group.root()
+        for one in root.all():
+            for unique_id in one.legs:
+                before.setdefault(unique_id, root.leader)
+
+    def _moves(self, before: dict[str, str]) -> tuple[Move, ...]:
+        legs = self._legs
+        moves = []
+        for unique_id, old in before.items():
+            new = legs[unique_id].group.root().leader
+            if new != old:
+                moves.append(Move(unique_id, old, new))
+        return tuple(moves)
+
+    # weak links, which give way
+
+    def _tie(self, leg: _Leg, kind: str, event: Event, before: dict[str, str]) -> None:
+        """Note what the event says of its leg's call, and let those find their call who may now."""
+        if not leg.group.begins:
+            self._look_for_host(leg, kind, event, before)
+        if event.channel and event.channel == leg.channel:
+            return
+        if kind in {"bridge", "bridge_leave"}:
+            leg.channel = event.channel
+        for trait in traits(kind, event, leg.unique_id, self.directory):
+            if trait not in leg.traits:
+                leg.traits = (*leg.traits, trait)
+                self._known.setdefault(trait, []).append(leg.unique_id)
+                self._call_guests(trait, before)
+
+    def _look_for_host(self, leg: _Leg, kind: str, event: Event, before: dict[str, str]) -> None:
+        group = leg.group
+        told = [tie for tie in ties(kind, event, leg.unique_id, self.directory) if tie not in leg.ties]
+        for tie in told:
+            leg.ties = (*leg.ties, tie)
+            for name in _names(tie):
+                self._tied.setdefault(name, []).append(leg.unique_id)
+        if kind == "start" or (kind == "dial" and not any(tie.why == "dial" for tie in leg.ties)):
+            group.begins = True
+            if group.host is not None:
+                self._remember(group, before)
+                self._leave_host(group)
+        else:
+            self._settle(group, before, anew=bool(told or before))
+
+    def _call_guests(self, trait: str, before: dict[str, str]) -> None:
+        """Somebody new is known under this number: those who look for it may find their call."""
+        looking = self._tied.get(trait)
+        if not looking:
+            return
+        for unique_id in tuple(looking):
+            leg = self._legs[unique_id]
+            group = leg.group
+            if leg.first_at > self._now:
+                continue  # it came later: a call is being woken
+            if group.begins:
+                _drop(self._tied, (trait,), unique_id)  # it looks for nobody any more
+            elif group.host is None or self._legs[group.host.root().leader].hung is not None:
+                self._settle(group, before, anew=True)
+
+    def _settle(self, group: _Group, before: dict[str, str], *, anew: bool) -> None:
+        """Keep the host of a group while what ties it holds; else, or where there is something new, find one."""
+        if group.tied is not None:
+            unique_id, tie = group.tied
+            if not self._holds(self._legs[unique_id], tie):
+                self._remember(group, before)
+                self._leave_host(group)
+            elif not anew or group.host is None or self._legs[group.host.root().leader].hung is None:
+                return
+        elif not anew:
+            return
+        for unique_id in group.legs:
+            leg = self._legs[unique_id]
+            for tie in leg.ties:
+                host = self._find(leg, tie) if self._holds(leg, tie) else None
+                if host is not None:
+                    self._remember(group, before)
+                    self._remember(host, before)
+                    self._leave_host(group)
+                    self._visit_host(group, host, (unique_id, tie))
+                    return
+
+    def _holds(self, leg: _Leg, tie: Tie) -> bool:
+        """False where the leg has shown since that it is no lone end, or is not alone."""
+        if tie.why == "hangup":
+            return not (leg.bridges or leg.pairs or leg.dialled)
+        if tie.why == "channel":
+            return all(
+                other == leg.unique_id or self._legs[other].pairs or not self._legs[other].bridges
+                for other in leg.group.legs
+            )
+        return True
+
+    def _find(self, leg: _Leg, tie: Tie) -> _Group | None:
+        """The one running call that fits; None where none does, or two equally well."""
+        known = self._known.get(tie.key, [])
+        over: set[str] = set()
+        fitting: dict[str, _Leg] = {}
+        for other in tuple(known):
+            host = self._legs[other]
+            root = host.group.root()
+            if root.leader in over or host.first_at > self._now or host.group.visits(leg.group):
+                continue  # what came later than the fact that is told: a call is being woken
+            if self._is_over(root, leg, tie):
+                over.add(root.leader)
+                if self._is_long_over(root, leg.first_at):
+                    _drop(self._known, (tie.key,), other)  # nobody will belong to it any more
+            elif self._may_host(host, leg, tie):
+                fitting[root.leader] = host
+        if tie.why == "channel" and tie.hint:
+            fitting = self._where(fitting, tie.hint)
+        leader = next(iter(fitting)) if len(fitting) == 1 else self._choose(fitting, tie)
+        return fitting[leader].group if leader else None
+
+    def _choose(self, fitting: dict[str, _Leg], tie: Tie) -> str | None:
+        """Of several calls that fit, the only one in which the person talks, or the other number takes part too.
+
+        A mobile's leg follows the dial that rings it: of two calls of one customer it is of the one that dialled last.
+        """
+        running = {leader: host for leader, host in fitting.items() if self._legs[leader].hung is None}
+        fitting = running or fitting
+        if is_extension(tie.key):
+            fitting = {leader: host for leader, host in fitting.items() if host.bridge}
+        else:
+            fitting = self._where(fitting, tie.hint)
+        if len(fitting) > 1 and tie.why == "dial":
+            for other in reversed(self._known.get(tie.hint, ())):
+                leader = self._legs[other].group.root().leader
+                if leader in fitting:
+                    return leader
+        return next(iter(fitting)) if len(fitting) == 1 else None
+
+    def _where(self, fitting: dict[str, _Leg], number: str) -> dict[str, _Leg]:
+        """The calls in which this number takes part too, or is rung."""
+        known = (*self._known.get(number, ()), *self._known.get(RUNG + number, ()))
+        leaders = {self._legs[other].group.root().leader for other in known}
+        return {leader: host for leader, host in fitting.items() if leader in leaders}
+
     @staticmethod
-    def _moves(conversation: _Conversation, before: dict[str, str]) -> tuple[Move, ...]:
-        new = conversation.leader
-        return tuple(Move(unique_id, old, new) for unique_id, old in before.items() if old != new)
+    def _may_host(host: _Leg, leg: _Leg, tie: Tie) -> bool:
+        """Who asks or forwards was there first; a click-to-call rings its manager before it dials (1-2)."""
+        mine, theirs = age(leg.unique_id), age(host.unique_id)
+        return theirs <= mine or (tie.why == "channel" and host.rank == 1 and theirs[0] - mine[0] <= RINGS)
+
+    def _is_over(self, root: _Group, leg: _Leg, tie: Tie) -> bool:
+        """The call was over before this leg began: by the host's clock, else by ours."""
+        if root.silent:
+            return True
+        lead = self._legs[root.leader]
+        long_ago = self._is_long_over(root, leg.first_at)
+        if (lead.hung is None and not long_ago) or self._is_inside(root):
+            return False
+        if lead.hung is None:
+            return root.leaves and self._is_long_over(root, leg.first_at, EMPTY)
+        came, ended = lead.hung[0], self._hung_up(lead)
+        epoch = age(leg.unique_id)[0]
+        if ended is not None and epoch != NO_EPOCH:
+            last = float(epoch)
+            if tie.why == "hangup" and leg.hung and (over := self._hung_up(leg)):
+                last = over.timestamp()  # who was asked in vain hung up before who asked
+            return last > (ended + CLOCKS).timestamp()
+        return leg.first_at - came > BEHIND
+
+    def _hung_up(self, leg: _Leg) -> datetime | None:
+        """By the host's clock."""
+        return host_end(leg.unique_id, leg.hung[1], self.directory.profile.timezone) if leg.hung else None
+
+    @staticmethod
+    def _is_long_over(root: _Group, now: datetime, after: timedelta = BEHIND) -> bool:
+        return root.last_at is not None and now - root.last_at > after
+
+    def _is_inside(self, root: _Group) -> bool:
+        """Somebody is in a bridge, as far as a host tells who leaves."""
+        legs, leaves, inside = self._legs, False, False
+        for group in root.all():
+            leaves = leaves or group.leaves
+            for one in group.legs:
+                inside = inside or bool(legs[one].bridge)
+        return leaves and inside
+
+    def _visit_host(self, group: _Group, host: _Group, tied: tuple[str, Tie] | None) -> None:
+        group.host, group.tied = host, tied
+        host.guests = (*host.guests, group)
+
+    def _leave_host(self, group: _Group) -> None:
+        if group.host is not None:
+            group.host.guests = tuple(guest for guest in group.host.guests if guest is not group)
+            group.host = group.tied = None
+
+
+def _names(tie: Tie) -> tuple[str, ...]:
+    """Where a leg with this tie is to be told of somebody new: also of the other number, which may decide."""
+    return (tie.key, tie.hint) if tie.hint and not is_extension(tie.key) else (tie.key,)
+
+
+def _drop(index: dict[str, list[str]], names: Iterable[str], unique_id: str) -> None:
+    for name in names:
+        known = index.get(name)
+        if known is not None and unique_id in known:
+            known.remove(unique_id)
+            if not known:
+                del index[name]

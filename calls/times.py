@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from calls.legs import Leg, Moment
-from calls.rooms import Gathering
+from calls.rooms import Meeting
+from calls.unique_ids import began
 
 ZERO = timedelta(0)
 WRONG_ZONE = timedelta(minutes=14)
@@ -34,15 +35,6 @@ class Times(msgspec.Struct, frozen=True, gc=False):
 
 
 @lru_cache(maxsize=4096)
-def epoch(unique_id: str) -> datetime | None:
-    """Creation time of the channel: the part of its UniqueId before the dot, UTC seconds (events.md 3)."""
-    told = unique_id.partition(".")[0]
-    if len(told) == 10 and told.isascii() and told.isdigit():
-        return datetime.fromtimestamp(int(told), UTC)
-    return None
-
-
-@lru_cache(maxsize=4096)
 def host_time(text: str, timezone: str) -> datetime | None:
     """``YYYY-MM-DD HH:MM:SS`` (or with T) of the host's wall clock as UTC; None for anything else."""
     try:
@@ -52,14 +44,20 @@ def host_time(text: str, timezone: str) -> datetime | None:
         return None  # no time, or one at the edge of the calendar
 
 
+def host_end(unique_id: str, end_time: str, timezone: str) -> datetime | None:
+    """EndTime of a leg's hangup as UTC; None where it is not told, or lies before the leg began."""
+    end, start = host_time(end_time, timezone), began(unique_id)
+    return end if end and start and end >= start - OVERTAKEN else None
+
+
 def tell_times(
-    legs: Mapping[str, Leg], lead: Leg, talks: Sequence[Gathering], timezone: str, *, ended: bool
+    legs: Mapping[str, Leg], lead: Leg, talks: Sequence[Meeting], timezone: str, *, ended: bool
 ) -> Times:
     """Times of the call that ``lead`` leads; ``talks`` are the stretches in which the other party was talked with."""
     first = min(leg.first for leg in legs.values())
     hangup = lead.hangup
     told_start = host_time(hangup.start_time, timezone) if hangup else None
-    started_at = epoch(lead.unique_id) or told_start or first.at
+    started_at = began(lead.unique_id) or told_start or first.at
     wait = talk = total = None
     last_talk = max((talk.until.at for talk in talks if talk.until), default=None)
     if talks:
@@ -90,9 +88,7 @@ def _end(legs: Mapping[str, Leg], lead: Leg, last_talk: datetime | None) -> date
     return max(told) if told else max(leg.last.at for leg in legs.values())
 
 
-def _told_total(
-    lead: Leg, started_at: datetime, talks: Sequence[Gathering], timezone: str
-) -> timedelta | None:
+def _told_total(lead: Leg, started_at: datetime, talks: Sequence[Meeting], timezone: str) -> timedelta | None:
     """EndTime − started_at where the leading hangup tells it and nobody talked on after it."""
     hangup = lead.hangup
     end = host_time(hangup.end_time, timezone) if hangup else None
@@ -109,7 +105,7 @@ def _told_total(
     return total if total >= ZERO and end - hangup.when.at <= WRONG_ZONE else None
 
 
-def _goes_on(talk: Gathering, hangup: Moment) -> bool:
+def _goes_on(talk: Meeting, hangup: Moment) -> bool:
     """True for a talk that lasted on after the hangup; bridge events that were overtaken by it by a moment do not."""
     return talk.until is None or (
         talk.until.position > hangup.position and talk.until.at - hangup.at > OVERTAKEN

@@ -8,10 +8,13 @@ from calls.call import Call
 from calls.directory import Directory, DirectoryChange
 from calls.events import identity, read_event
 from calls.exchange import Exchange
-from calls.facts import Fact, bridge_stream, leg_stream
+from calls.facts import SILENCE_OBSERVED, Fact, bridge_stream, leg_stream
+from calls.observations import Silence, write_silence
 from calls.scenarios import Expected, Played
 
 ENTERPRISE = "0367"
+EVERYTHING = 1 << 40
+"""A position after all others, in a list of facts and in a store."""
 EPOCH = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
 
 DIRECTORY = Directory.empty(ENTERPRISE).fold(
@@ -68,6 +71,28 @@ def settled(told: Iterable[Fact], directory: Directory = DIRECTORY) -> list[Call
             calls.pop(gone, None)
         calls.update(changes.calls)
     return sorted(calls.values(), key=lambda call: call.call_id)
+
+
+def ended(told: Iterable[Fact], directory: Directory = DIRECTORY) -> list[Call]:
+    """Every call when all is over: where nobody tells its end, silence was observed."""
+    order = list(told)
+    open_calls = [call for call in settled(order, directory) if not call.settled]
+    return settled([*order, *silences(order, open_calls)], directory) if open_calls else settled(order, directory)
+
+
+def silences(told: list[Fact], calls: Iterable[Call]) -> list[Fact]:
+    """What is observed two hours after the last event of these calls."""
+    found = []
+    last = told[-1]
+    for position, call in enumerate(calls, last.position + 1):
+        stream = leg_stream(call.call_id)
+        version = 1 + max((fact.version for fact in told if fact.stream == stream), default=0)
+        at = last.occurred_at + timedelta(hours=2)
+        body = write_silence(Silence("silence", 7200.0, EVERYTHING))
+        found.append(
+            Fact(position, last.enterprise, stream, version, SILENCE_OBSERVED, "service", at, at, body)
+        )
+    return found
 
 
 def truth(call: Call) -> Expected:

@@ -24,6 +24,7 @@ from adapters.settings import Settings, load_settings
 from adapters.telegram.api import BotApi, http_client
 from adapters.telegram.errors import TelegramError, Unauthorized
 from otel.logs import configure_logs
+from projections.calls import FOLD_VERSION
 
 State = Literal["ok", "note", "wrong"]
 LONG_TRANSACTION = 30
@@ -121,6 +122,10 @@ async def _contents(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
         yield Finding("parked facts", "wrong", f"{parked} facts could not be folded", "see callfold parked")
     else:
         yield Finding("parked facts", "ok", "none")
+    folded = await connection.fetchval("SELECT min(fold_version) FROM checkpoints")
+    if folded is not None and folded < FOLD_VERSION:
+        says = f"rows of calls are told by fold {folded}, this is fold {FOLD_VERSION}"
+        yield Finding("projections", "note", says, "callfold rebuild all")
     if not await connection.fetchval("SELECT EXISTS (SELECT 1 FROM secrets)"):
         yield Finding("directory", "wrong", "no enterprise is known", "callfold apply FILE.toml")
 

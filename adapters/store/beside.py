@@ -6,6 +6,7 @@ import asyncpg
 
 from adapters.store.queries import row_shown
 from adapters.store.tables import CALL_COLUMNS, CUSTOMER_COLUMNS, CallTables
+from projections.calls import FOLD_VERSION
 from projections.ports import Checkpoint, NameOf, ProjectionError
 from projections.rebuild import Difference
 
@@ -119,3 +120,6 @@ class BesideLive(CallTables):
                 await self._own.execute(f"ALTER INDEX {fresh} RENAME TO {live}")
             await self._own.execute(f"ALTER TABLE {table} RENAME TO {table}{OLD}")
             await self._own.execute(f"ALTER TABLE {table}{SUFFIX} RENAME TO {table}")
+        await self._own.execute(
+            "UPDATE checkpoints SET fold_version = $1 WHERE projection = $2", FOLD_VERSION, LIVE
+        )

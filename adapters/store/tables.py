@@ -112,8 +112,7 @@ MOVE_CHECKPOINT = """
 INSERT INTO checkpoints (projection, fold_version, incarnation, xid, position)
 VALUES ($1, $2, $3, $4::text::xid8, $5)
 ON CONFLICT (projection) DO UPDATE
-    SET fold_version = excluded.fold_version, incarnation = excluded.incarnation, xid = excluded.xid,
-        position = excluded.position, changed_at = now()
+    SET incarnation = excluded.incarnation, xid = excluded.xid, position = excluded.position, changed_at = now()
     WHERE (checkpoints.incarnation, checkpoints.xid, checkpoints.position) = ($6, $7::text::xid8, $8)
 RETURNING position
 """

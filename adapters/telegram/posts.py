@@ -102,7 +102,7 @@ def next_action(call: Call, chat_id: int, posts: dict[str, Post], shown: str) ->
     )
     if live:
         return _keep_first(live, shown)
-    if call.held or any(post.refused for post in posts.values()):
+    if any(post.refused for post in posts.values()):
         return None
     post = posts.get(call.call_id) or Post(call_id=call.call_id, chat_id=chat_id)
     if sum(other.intents for other in posts.values()) >= MOST_INTENTS:

@@ -4,15 +4,21 @@ A script has one step a line; names of legs and bridges are the scenario's own. 
 a manager's mobile, ``L1`` and ``L2`` lines.
 
     leg main L1 C                 a channel: SIP/<line or extension>, its party's number (default: the extension)
-    start main                    an incoming call on the leg's line
-    ncid main                     new_callerid
-    dial main 0 150,151           kind of call; 0: who is rung, 1: who calls whom (``151 C``), optional ``via L2``
+    leg ask1 152@dialexecute;1 152    a Local half, its number; the other half of the pair is declared next
+    start main                    an incoming call on the leg's line, or ``via L1`` where the channel is another's
+    ncid main                     new_callerid; ``sees X``, ``context X``, ``exten X``, ``as X``: its new number
+    dial main 0 150,151           kind of call; 0: who is rung, 1: who calls whom (``151 C``); ``via L2``
     create A / destroy A          a bridge as a whole
-    enter A main 151              a channel enters, seeing a number; ``exten X`` where the channel carries one
-    leave A main
+    enter A main 151              a channel enters, seeing a number; ``exten X`` where it is not the usual one
+    leave A main                  a channel leaves; what it sees may follow
     hangup main 0 2 151           CallType, CallStatus, Extensions (``-`` for none); ``phone X``, ``via L2``,
-                                  ``began`` where StartTime is told
-    wait 12                       seconds pass (every step takes one second by itself)
+                                  ``began none`` where StartTime is not told
+    unseen enter A main 151       the step happens, but the host does not tell
+    external                      from here on every event has ExternalInitiated
+    wait 12                       seconds pass (every event takes one second by itself)
+
+Usual are in Exten: the line on an incoming channel, on a Local half the number in its name. Entering a bridge is
+leaving the last one.
 """
 
 import random
@@ -50,6 +56,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     talked: tuple[str, ...] = ()
     consulted: tuple[str, ...] = ()
     phases: tuple[str, ...] = ()
+    """In order; an end that a later event takes back is in it too."""
 
 
 class Played(msgspec.Struct, frozen=True):
@@ -69,6 +76,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     expected: Expected
     least: Expected | None = None
     """What must still hold with start, dial, bridge and hangup alone; None: the same."""
+    beside: tuple[Expected, ...] = ()
+    """The truths of other calls that go on meanwhile, in the order they began; ``expected`` is the main call's."""
     plausible: bool = False
 
     def events(
@@ -101,21 +110,26 @@ class ScriptError(ValueError):
 class _Channel(msgspec.Struct):
     unique_id: str
     channel: str
-    device: str
+    context: str
     number: str
-    line: str
     began: float
+    line: str = ""
+    exten: str = ""
 
 
 class _Player:
     def __init__(self, now: float, seed: int, token: str, zone: ZoneInfo, cast: Mapping[str, str]) -> None:
-        self._now, self._token, self._zone, self._cast = now, token, zone, cast
+        self._now, self._zone, self._cast = now, zone, cast
         self._random = random.Random(seed)  # noqa: S311 - ids of a played call, not secrets
         self._counter = self._random.randrange(1, 900_000)
         self._offset = 0.0
+        self._marks: dict[str, Any] = {"Token": token}
         self._legs: dict[str, _Channel] = {}
+        self._awaited: dict[str, str] = {}
+        """The Local half that is to be declared next, and the name that both have."""
         self._bridges: dict[str, str] = {}
         self._inside: dict[str, set[str]] = {}
+        self._incoming = ""
 
     def play(self, script: str) -> list[Played]:
         played = []
@@ -123,57 +137,97 @@ class _Player:
             words = line.split("#")[0].split()
             if not words:
                 continue
-            verb, arguments = words[0], words[1:]
+            seen = words[0] != "unseen"
+            verb, *arguments = words if seen else words[1:] or [""]
+            kind = _STEPS.get(verb)
+            if kind is None:
+                raise ScriptError(line, "no such step")
             try:
                 body = getattr(self, f"_{verb}")(*arguments)
-            except (AttributeError, TypeError, KeyError, ValueError) as error:
+            except (TypeError, LookupError, ValueError) as error:
                 raise ScriptError(line, str(error)) from error
-            if body is not None:
-                kind = _KINDS.get(verb, verb)
-                played.append(Played(self._offset, kind, {**body, "Token": self._token}))
+            if kind and seen:
+                played.append(Played(self._offset, kind, {**body, **self._marks}))
                 self._offset += 1.0
         return played
 
     def _say(self, name: str) -> str:
         return self._cast.get(name, name)
 
+    def _name_of(self, number: str, otherwise: str = "<unknown>") -> str:
+        """The dialplan names who calls in by the number."""
+        return f"-{number}" if number == self._incoming else otherwise
+
+    # steps that no event tells
+
     def _wait(self, seconds: str) -> None:
         self._offset += float(seconds) - 1.0
 
+    def _external(self) -> None:
+        self._marks["ExternalInitiated"] = True
+
     def _leg(self, name: str, device: str, number: str = "") -> None:
+        if self._awaited and device not in self._awaited:
+            raise ValueError(f"the next leg is {', '.join(self._awaited)}")
         self._counter += 1
-        peer = self._say(device)
-        self._legs[name] = _Channel(
+        called, is_local, rest = device.partition("@")
+        self._legs[name] = told = _Channel(
             unique_id=f"{int(self._now + self._offset)}.{self._counter}",
-            channel=f"SIP/{peer}-{self._random.getrandbits(32):08x}",
-            device=peer,
-            number=self._say(number or device),
-            line=peer if device.startswith("L") else "",
+            channel=self._local(device) if is_local else f"SIP/{self._say(device)}-{self._hexadecimal()}",
+            context="inoffice",
+            number=self._say(number or called),
             began=self._now + self._offset,
         )
+        if is_local:
+            told.context, told.exten = rest.partition(";")[0], self._say(called)
+        elif device.startswith("L"):
+            told.context, told.line = "from-out-office", self._say(device)
 
-    def _start(self, leg: str) -> dict[str, Any]:
+    def _local(self, device: str) -> str:
+        pair, _, half = device.partition(";")
+        if half not in {"1", "2"}:
+            raise ValueError("the halves of a Local pair are ;1 and ;2")
+        name = self._awaited.pop(device, "")
+        if not name:
+            called, _, context = pair.partition("@")
+            name = f"Local/{self._say(called)}@{context}-{self._hexadecimal()}"
+            self._awaited[f"{pair};{3 - int(half)}"] = name
+        return f"{name};{half}"
+
+    def _hexadecimal(self) -> str:
+        return f"{self._random.getrandbits(32):08x}"
+
+    # what happens to a channel
+
+    def _start(self, leg: str, *rest: str) -> dict[str, Any]:
         told = self._legs[leg]
+        told.line = told.exten = self._options(rest, "via").get("via", told.line)
+        self._incoming = told.number
         return {"CallType": 0, "Trunk": told.line, "UniqueId": told.unique_id, "Phone": told.number}
 
-    def _ncid(self, leg: str) -> dict[str, Any]:
+    def _ncid(self, leg: str, *rest: str) -> dict[str, Any]:
         told = self._legs[leg]
+        options = self._options(rest, "sees", "context", "exten", "as")
+        told.number = options.get("as", told.number)
+        rung_by = self._cast["C"] if told.context == "inoffice" else "<unknown>"
+        sees = options.get("sees", rung_by)
         return {
             "UniqueId": told.unique_id,
             "Channel": told.channel,
             "CallerIDNum": told.number,
-            "CallerIDName": f"-{told.number}",
-            "ConnectedLineNum": "<unknown>",
-            "ConnectedLineName": "<unknown>",
-            "Context": "from-out-office",
-            "Exten": told.line or told.number,
+            "CallerIDName": self._name_of(told.number),
+            "ConnectedLineNum": sees,
+            "ConnectedLineName": self._name_of(sees),
+            "Context": options.get("context", told.context),
+            "Exten": options.get("exten", told.exten or told.number),
         }
 
     def _dial(self, leg: str, kind: str, who: str, *rest: str) -> dict[str, Any]:
         told = self._legs[leg]
-        options = dict(zip(rest[-2::2], rest[-1::2], strict=True)) if "via" in rest else {}
-        line = self._say(options.get("via", "")) or told.line or self._cast["L1"]
-        phone = told.number if kind == "0" else self._say(rest[0])
+        called, options = ("", rest) if kind == "0" else (rest[0], rest[1:])
+        phone = self._say(called) or told.number
+        line = self._options(options, "via").get("via", told.line or self._cast["L1"])
+        told.line = line
         return {
             "CallType": int(kind),
             "UniqueId": told.unique_id,
@@ -183,6 +237,25 @@ class _Player:
             "ExtTrunk": "",
             "ExtPhone": phone if kind == "0" else "",
         }
+
+    def _hangup(self, leg: str, kind: str, status: str, who: str, *rest: str) -> dict[str, Any]:
+        told = self._legs[leg]
+        options = self._options(rest, "phone", "via", "began")
+        body: dict[str, Any] = {
+            "UniqueId": told.unique_id,
+            "CallType": int(kind),
+            "CallStatus": status,
+            "Phone": options.get("phone", told.number),
+            "Extensions": [""] if who == "-" else [self._say(name) for name in who.split(",")],
+            "StartTime": "" if kind == "2" or "began" in options else self._wall_clock(told.began),
+            "DateReceived": self._wall_clock(told.began),
+            "EndTime": self._wall_clock(self._now + self._offset),
+        }
+        if kind != "2":
+            body["Trunk"] = options.get("via", told.line or self._cast["L1"])
+        return body
+
+    # bridges
 
     def _create(self, bridge: str) -> dict[str, Any]:
         self._bridges[bridge] = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
@@ -204,54 +277,54 @@ class _Player:
         }
 
     def _enter(self, bridge: str, leg: str, sees: str, *rest: str) -> dict[str, Any]:
+        exten = self._options(rest, "exten").get("exten", self._legs[leg].exten)
+        for left in self._inside.values():
+            left.discard(leg)
         self._inside[bridge].add(leg)
-        exten = rest[rest.index("exten") + 1] if "exten" in rest else ""
-        return {**self._in_bridge(bridge, leg, sees), "Exten": self._say(exten)}
+        return {**self._in_bridge(bridge, leg, sees, ""), "Exten": exten}
 
     def _leave(self, bridge: str, leg: str, sees: str = "<unknown>") -> dict[str, Any]:
-        self._inside[bridge].discard(leg)
+        self._inside[bridge].remove(leg)
         left = str(len(self._inside[bridge]))
-        return {**self._in_bridge(bridge, leg, sees), "BridgeNumChannels": left}
+        return {**self._in_bridge(bridge, leg, sees, "<unknown>"), "BridgeNumChannels": left}
 
-    def _in_bridge(self, bridge: str, leg: str, sees: str) -> dict[str, Any]:
+    def _in_bridge(self, bridge: str, leg: str, sees: str, unnamed: str) -> dict[str, Any]:
         told = self._legs[leg]
         return {
             "UniqueId": told.unique_id,
             "BridgeUniqueid": self._bridges[bridge],
             "Channel": told.channel,
             "CallerIDNum": told.number,
-            "CallerIDName": "",
+            "CallerIDName": self._name_of(told.number, unnamed),
             "ConnectedLineNum": self._say(sees),
-            "ConnectedLineName": "<unknown>",
+            "ConnectedLineName": self._name_of(self._say(sees)),
         }
 
-    def _hangup(self, leg: str, kind: str, status: str, who: str, *rest: str) -> dict[str, Any]:
-        told = self._legs[leg]
-        phone = self._say(rest[rest.index("phone") + 1]) if "phone" in rest else told.number
-        body: dict[str, Any] = {
-            "UniqueId": told.unique_id,
-            "CallType": int(kind),
-            "CallStatus": status,
-            "Phone": phone,
-            "Extensions": [""] if who == "-" else [self._say(name) for name in who.split(",")],
-            "StartTime": "" if kind == "2" or "unbegun" in rest else self._wall_clock(told.began),
-            "DateReceived": self._wall_clock(told.began),
-            "EndTime": self._wall_clock(self._now + self._offset),
-        }
-        if kind != "2":
-            line = self._say(rest[rest.index("via") + 1]) if "via" in rest else told.line or self._cast["L1"]
-            body["Trunk"] = "" if line == "none" else line
-        return body
+    # words
+
+    def _options(self, words: tuple[str, ...], *known: str) -> dict[str, str]:
+        """What pairs of words say, names of the cast replaced; ``none`` is an empty text."""
+        options = dict(zip(words[::2], words[1::2], strict=True))
+        if not options.keys() <= set(known):
+            raise ValueError(f"only {', '.join(known)} may stand here")
+        return {name: "" if value == "none" else self._say(value) for name, value in options.items()}
 
     def _wall_clock(self, at: float) -> str:
         return datetime.fromtimestamp(at, UTC).astimezone(self._zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
-_KINDS: Final = {
+_STEPS: Final = {
+    "leg": "",
+    "wait": "",
+    "external": "",
+    "start": "start",
     "ncid": "new_callerid",
+    "dial": "dial",
     "create": "bridge_create",
-    "destroy": "bridge_destroy",
     "enter": "bridge",
     "leave": "bridge_leave",
+    "destroy": "bridge_destroy",
+    "hangup": "hangup",
 }
-assert set(_KINDS.values()) <= set(EVENT_KINDS)
+"""Verbs, and the kind of event each becomes ("": none)."""
+assert set(_STEPS.values()) - {""} == set(EVENT_KINDS)

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from calls.directory import Directory
 from calls.events import read_event
 from calls.exchange import Exchange
-from calls.facts import Fact
-from tests.bench.material import Slot, calls, number_of
+from calls.facts import SILENCE_OBSERVED, Fact
+from calls.observations import Silence, write_silence
+from tests.bench.material import HostEvent, Slot, calls, number_of
 from tests.bench.processes import run_json
 from tests.bench.results import Row
 
@@ -25,16 +26,26 @@ BEGUN = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
 
 def facts(count: int) -> list[Fact]:
     """Facts of one enterprise whose calls overlap, a second between two events of a call."""
-    streams = [itertools.chain.from_iterable(calls(Slot(0, slot))) for slot in range(SIDE_BY_SIDE)]
+    streams = [
+        itertools.chain.from_iterable(map(noticed, calls(Slot(0, slot)))) for slot in range(SIDE_BY_SIDE)
+    ]
     versions: dict[str, int] = {}
     made = []
     for position in range(count):
-        event = next(streams[position % SIDE_BY_SIDE])
-        version = versions[event.stream] = versions.get(event.stream, 0) + 1
+        stream, kind, body = next(streams[position % SIDE_BY_SIDE])
+        version = versions[stream] = versions.get(stream, 0) + 1
         at = BEGUN + timedelta(seconds=position / SIDE_BY_SIDE)
-        place = (position + 1, number_of(0), event.stream, version)
-        made.append(Fact(*place, event.kind, "live", at, at, event.body))
+        made.append(Fact(position + 1, number_of(0), stream, version, kind, "live", at, at, body))
     return made
+
+
+def noticed(call: list[HostEvent]) -> list[tuple[str, str, bytes]]:
+    """(stream, kind, body) of a call's facts: where its end is never told, also that it fell silent."""
+    told = [(event.stream, event.kind, event.body) for event in call]
+    leader = next((event.stream for event in call if event.kind in {"start", "dial"}), None)
+    if leader and not any(stream == leader and kind == "hangup" for stream, kind, _ in told):
+        told.append((leader, SILENCE_OBSERVED, write_silence(Silence("settle", 15.0, 1 << 40))))
+    return told
 
 
 def main() -> None:

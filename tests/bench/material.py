@@ -15,11 +15,14 @@ ENTERPRISES = 8
 SLOTS = 8
 """Calls of one enterprise at the same time; each has four managers of its own."""
 CUSTOMERS = 10_000
+APART = 30
+"""Seconds by the host's clock between the beginnings of two calls of one slot."""
 
 # Marks that the templates hold in place of what differs from call to call, each as long as what replaces it.
-_CUSTOMER, _TOKEN = "@customer@@@", "@token@@@@@@"
+_CUSTOMER, _TOKEN, _MOBILE = "@customer@@@", "@token@@@@@@", "@mobile@@@@@"
 _MANAGERS = {"150": "@50", "151": "@51", "152": "@52", "153": "@53"}
-_CAST = {"M": "375290000102", "L1": "0007001", "L2": "0007002", "C": _CUSTOMER, **_MANAGERS}
+_CAST = {"M": _MOBILE, "L1": "0007001", "L2": "0007002", "C": _CUSTOMER, **_MANAGERS}
+_LOCAL = re.compile(r"Local/[^;\"]+-([0-9a-f]{8});")
 _SIX_DIGITS = re.compile(r"(\d{10}\.\d{6})?")
 
 
@@ -73,7 +76,9 @@ class Template:
         played = next(run for run in runs if all(_SIX_DIGITS.fullmatch(_leg(event)) for event in run))
         self.legs = list(dict.fromkeys(filter(None, map(_leg, played))))
         self.bridges = list(dict.fromkeys(filter(None, (e.body.get("BridgeUniqueid") for e in played))))
-        marks = [*self.legs, *self.bridges, _CUSTOMER, _TOKEN, *_MANAGERS.values()]
+        told = json.dumps([event.body for event in played])
+        self.pairs = list(dict.fromkeys(_LOCAL.findall(told)))
+        marks = [*self.legs, *self.bridges, *self.pairs, _CUSTOMER, _TOKEN, _MOBILE, *_MANAGERS.values()]
         split = re.compile("|".join(f"({re.escape(mark)})" for mark in marks).encode())
         self._events = [
             (
@@ -91,14 +96,19 @@ class Template:
 
     def call(self, serial: int, place: Slot) -> list[HostEvent]:
         """The events of the call ``serial`` (fewer than 100,000 an enterprise and template's second)."""
-        fresh = {leg: f"{leg[:10]}.{100_000 + 9 * serial + n:06d}" for n, leg in enumerate(self.legs)}
+        later = serial // SLOTS * APART
+        fresh = {
+            leg: f"{int(leg[:10]) + later}.{100_000 + 9 * serial + n:06d}" for n, leg in enumerate(self.legs)
+        }
         number = serial * 64 + place.enterprise * SLOTS + place.slot
         fresh |= {
             bridge: f"{self._second:08x}-{n:04x}-4000-8000-{number:012x}"
             for n, bridge in enumerate(self.bridges)
         }
+        fresh |= {pair: f"{9 * number + n:08x}" for n, pair in enumerate(self.pairs)}
         names = {key.encode(): value.encode() for key, value in fresh.items()}
         names[_CUSTOMER.encode()] = b"37529%07d" % (1_000_000 + number * 7919 % CUSTOMERS)
+        names[_MOBILE.encode()] = b"37533%07d" % (place.enterprise * SLOTS + place.slot)
         names[_TOKEN.encode()] = token_of(place.enterprise).encode()
         for which, mark in enumerate(_MANAGERS.values()):
             names[mark.encode()] = manager_of(place.slot, which).encode()

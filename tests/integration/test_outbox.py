@@ -193,15 +193,6 @@ async def test_a_state_that_is_shown_already_asks_nothing_of_telegram(house):
     assert house.server.counts == {"sendMessage": 1}
 
 
-async def test_a_held_call_shows_nothing_until_it_is_released(house):
-    house.show(a_call(held=True))
-    await house.settled()
-    assert not house.server.requests
-    house.show(a_call("talking"))
-    await house.settled()
-    assert house.server.counts == {"sendMessage": 1}
-
-
 async def test_a_call_that_is_over_when_first_shown_is_sent_once_and_final(house):
     house.show(a_call("ended", outcome="missed"))
     await house.settled()

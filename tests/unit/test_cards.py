@@ -132,7 +132,7 @@ GOLDEN = {
             "✅ Завершен: +375 (29) 000-01-01 ↔ Пётр Петров (150), 00:42",
             "💰 Иван Иванов",
             "🔀 Переводы: 151 → 152 → 150",
-            "💬 Консультация: Игорь Лес (153)",
+            "💬 Звонок коллегам: Игорь Лес (153)",
             "⌛ Ожидание 00:08, разговор 00:42",
             "⏰ Начало звонка 14:05",
         ),
@@ -140,7 +140,7 @@ GOLDEN = {
             "✅ Ended: +375 (29) 000-01-01 ↔ Пётр Петров (150), 00:42",
             "💰 Иван Иванов",
             "🔀 Transfers: 151 → 152 → 150",
-            "💬 Consulted: Игорь Лес (153)",
+            "💬 Colleagues rung: Игорь Лес (153)",
             "⌛ Waited 00:08, talked 00:42",
             "⏰ Began at 14:05",
         ),
@@ -150,13 +150,13 @@ GOLDEN = {
         card(
             "✅🔄 Завершен: +375 (29) 000-01-01 ↔ 📱 Пётр Петров (+375 (29) 000-01-02), 66:40",
             "💰 Иван Иванов",
-            "🔀 Переводы: 151 → 📱 +375 (29) 000-01-02",
+            "🔀 Перевод: 151 → 📱 +375 (29) 000-01-02",
             "⏰ Начало звонка 14:05",
         ),
         card(
             "✅🔄 Ended: +375 (29) 000-01-01 ↔ 📱 Пётр Петров (+375 (29) 000-01-02), 66:40",
             "💰 Иван Иванов",
-            "🔀 Transfers: 151 → 📱 +375 (29) 000-01-02",
+            "🔀 Transfer: 151 → 📱 +375 (29) 000-01-02",
             "⏰ Began at 14:05",
         ),
     ),
@@ -214,14 +214,14 @@ GOLDEN = {
         card(
             "✅ Завершен: Ольга Ким (152) ↔ +375 (29) 000-01-01, 01:01",
             "💰 Иван Иванов",
-            "🔀 Переводы: 151 → 152",
+            "🔀 Перевод: 151 → 152",
             "⌛ Разговор 01:01",
             "⏰ Начало звонка 14:05",
         ),
         card(
             "✅ Ended: Ольга Ким (152) ↔ +375 (29) 000-01-01, 01:01",
             "💰 Иван Иванов",
-            "🔀 Transfers: 151 → 152",
+            "🔀 Transfer: 151 → 152",
             "⌛ Talked 01:01",
             "⏰ Began at 14:05",
         ),
@@ -348,7 +348,34 @@ def test_who_answered_is_shown_where_no_bridge_told_who_talked():
 def test_who_talked_after_an_earlier_consult_has_not_lost_the_call():
     lost = ended("lost_in_transfer", talked=("151", "152"), consulted=("152", "150"))
     assert heading(lost).endswith("↔ Ольга Ким (152) → Пётр Петров (150)")
-    assert "Консультация: Ольга Ким (152)" in render(lost, june())
+    assert "Звонок коллегам: Ольга Ким (152)" in render(lost, june())
+
+
+def test_a_lost_call_names_whom_the_last_transfer_rang_and_those_asked_before_below():
+    lost = ended(
+        "lost_in_transfer", talked=("151",), consulted=("152", "150", MOBILE), lost_to=("150", MOBILE)
+    )
+    first, *below = render(lost, june()).splitlines()
+    assert first.endswith("↔ Анна Серова (151) → Пётр Петров (150), 📱 Пётр Петров (+375 (29) 000-01-02)")
+    assert "💬 Звонок коллегам: Ольга Ким (152)" in below
+    assert not any("150" in line or "📱" in line for line in below)
+
+
+def test_a_transfer_that_rang_a_whole_department_in_vain_is_counted_and_folded():
+    rung = ("600", "601", "602", "603", "604")
+    lost = ended("lost_in_transfer", talked=("151",), consulted=rung, lost_to=rung)
+    assert heading(lost).endswith("↔ Анна Серова (151) → 5 номеров")
+    assert "<blockquote expandable>Кому звонили (5):\n600\n" in render(lost, june())
+    assert "💬" not in render(lost, june())
+
+
+def test_who_called_is_not_taken_for_who_did_not_answer():
+    silent = ended("missed", "internal", caller="152")
+    assert heading(silent) == "❌ Не отвечен (внутр.): Ольга Ким (152)"
+    assert "☎️ Кому звонили, неизвестно" in render(silent, june())
+    assert "☎️ Whom they called is not known" in render(silent, june("en"))
+    for known in ({"callee": "150"}, {"dialled": "901"}, {"rung": ("150", "151")}):
+        assert "☎️" not in render(msgspec.structs.replace(silent, **known), june())
 
 
 def test_a_talk_of_no_time_is_a_time_and_no_time_is_none():

@@ -272,7 +272,7 @@ def test_play_sends_a_recorded_file(service: Service, tmp_path: Path) -> None:
 
 
 def test_play_refuses_what_it_cannot_play(tmp_path: Path) -> None:
-    assert "did you mean 2-1" in run("play", "2-11").stderr
+    assert "did you mean 2-3" in run("play", "2-31").stderr
     assert "callfold scenarios" in run("play", "nothing").stderr
     assert run("play", "nothing").exit_code == 2
     assert run("play", "2-1", "--url", "localhost").exit_code == 2

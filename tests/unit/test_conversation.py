@@ -98,9 +98,11 @@ def test_a_second_hangup_does_not_take_the_answer_back():
     assert (call.outcome, call.answered_by, call.talked) == ("answered", "151", ("151",))
 
 
-def test_a_final_hangup_that_says_not_answered_does_not_undo_what_bridges_have_shown():
+def test_a_final_hangup_that_says_not_answered_tells_of_a_transfer_and_not_of_the_talk():
+    """2-29: somebody talked, so what was not answered is a second leg; who was rung may be untold."""
     call = one(script(ANSWERED + "leave A main\nleave A mgr\ndestroy A\nhangup main 0 0 -"))
-    assert (call.outcome, call.talked) == ("answered", ("151",))
+    assert (call.outcome, call.talked, call.answered_by) == ("lost_in_transfer", ("151",), "151")
+    assert (call.consulted, call.lost_to) == ((), ())
 
 
 def test_an_answering_hangup_alone_tells_who_answered():
@@ -157,7 +159,7 @@ def test_who_comes_back_to_a_bridge_talks_on_and_is_named_once():
             create B
             enter B mgr 152
             wait 5
-            enter A mgr C
+            enter A mgr 152
             wait 5
             leave A mgr
             leave A main
@@ -167,6 +169,25 @@ def test_who_comes_back_to_a_bridge_talks_on_and_is_named_once():
     )
     assert (call.talked, call.outcome) == (("151",), "answered")
     assert call.talk == timedelta(seconds=20)
+
+
+def test_an_entering_that_is_told_twice_brings_nobody_back():
+    """Who comes back sees somebody else than at first; the same words are the same event again."""
+    order = script(
+        ANSWERED
+        + """
+        create B
+        enter B mgr 152
+        wait 5
+        enter A mgr C
+        wait 5
+        leave A main
+        hangup main 0 2 151
+        """
+    )
+    call = one([*order, silence(order, "silence")])
+    assert (call.talked, call.outcome) == (("151",), "answered")
+    assert call.talk == timedelta(seconds=10)
 
 
 def test_a_stuck_bridge_keeps_the_call_open_until_silence_says_that_it_is_over():
@@ -322,16 +343,6 @@ def test_any_event_of_recovery_marks_the_call():
     )
     assert one(order).source == "live"
     assert one([*order[:-1], recovered]).source == "recovery"
-
-
-# cards that wait
-
-
-def test_a_dial_on_behalf_of_no_extension_is_held_until_something_decides():
-    mobile = "leg main L1 C\ndial main 1 C M"
-    assert one(script(mobile)).held
-    assert not one(script(mobile + "\nhangup main 1 0 C phone M")).held
-    assert not one(script("leg main 151\ndial main 1 151 C")).held
 
 
 # silence

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from actors.leg_actor import MAILBOX, LegActor, by_chat
-from actors.mail import Delivered, Follow, Lead, LegChanged, Mail, Restored, Told
+from actors.mail import Delivered, Follow, Lead, LegChanged, Mail, Part, Restored, Told
 from calls.call import Call
 from calls.deliveries import Delivery, DeliveryIntended, DeliverySent, Post, write_delivery
 from calls.directory import Directory
@@ -292,6 +292,87 @@ def test_a_leader_deposed_before_its_followers_answered_says_nothing(desk):
     desk.drain()
     assert {call.call_id for call in desk.shown if call} == {B}
     assert desk.shown[-1].legs == (A, B, C)
+
+
+# parting
+
+
+def parted(desk: Desk, unique_id: str, new: str) -> None:
+    """A follower of A belongs to another leader, or leads on its own."""
+    desk.actor(A).tell(Part((unique_id,)))
+    desk.actor(A).tell(Lead(()))
+    if new == unique_id:
+        desk.actor(new).tell(Lead(()))
+    else:
+        desk.actor(new).tell(Lead((unique_id,)))
+        desk.actor(unique_id).tell(Follow(new))
+
+
+def calls_shown(desk: Desk) -> dict[str, tuple[str, ...]]:
+    """The legs of every call as it was shown last."""
+    return {call.call_id: call.legs for call in desk.shown if call}
+
+
+def test_a_leg_that_leaves_its_leader_for_another_takes_its_state_and_messages_with_it(desk):
+    leader, _, _ = joined(desk)
+    desk.drain()
+    desk.shown.clear()
+    fourth = desk.actor("1777885100.1")
+    fourth.tell(start(40, fourth.unique_id))
+    parted(desk, B, fourth.unique_id)
+    desk.drain()
+    assert calls_shown(desk) == {A: (A, C), fourth.unique_id: (fourth.unique_id, B)}
+    assert [post.message_id for post in leader.posts_by_chat()[1001]] == [2, 3]
+    assert [post.message_id for post in fourth.posts_by_chat()[1001]] == [1]
+
+
+def test_a_leg_that_leaves_its_leader_and_leads_is_a_call_of_its_own_again(desk):
+    leader, one, _ = joined(desk)
+    desk.drain()
+    desk.shown.clear()
+    one.tell(told(30, "dial", B, CallType=1, Phone="375290000101", Extensions=["151"]))
+    parted(desk, B, B)
+    desk.drain()
+    assert calls_shown(desk) == {A: (A, C), B: (B,)}
+    assert [post.message_id for post in one.posts_by_chat()[1001]] == [1]
+    assert leader.leg.unique_id == A
+
+
+@pytest.mark.parametrize("first", [A, B, C])
+def test_in_whatever_order_they_are_drained_the_leg_that_left_is_in_one_call_alone(desk, first):
+    joined(desk)
+    desk.drain()
+    desk.shown.clear()
+    desk.actor(B).tell(told(30, "bridge_leave", B, BridgeUniqueid="X"))
+    desk.actor(A).tell(Part((B, C)))
+    desk.actor(A).tell(Lead(()))
+    desk.actor(C).tell(Lead((B,)))
+    desk.actor(B).tell(Follow(C))
+    desk.waiting.sort(key=lambda actor: actor.unique_id != first)
+    desk.drain()
+    assert calls_shown(desk) == {A: (A,), C: (B, C)}
+    assert next(call for call in reversed(desk.shown) if call.call_id == C).last_position == 30
+
+
+def test_a_leader_that_waits_for_a_leg_which_has_left_waits_no_longer(desk):
+    leader = desk.actor(A)
+    leader.tell(start(1, A))
+    leader.tell(Lead((B, C)))
+    leader.tell(LegChanged(C, None, ()))
+    desk.drain()
+    assert desk.shown == []
+    leader.tell(Part((B,)))
+    desk.drain()
+    (call,) = desk.shown
+    assert call.legs == (A,)
+
+
+def test_parting_from_somebody_who_never_followed_is_harmless(desk):
+    leader = desk.actor(A)
+    leader.tell(start(1, A))
+    leader.tell(Part((B,)))
+    desk.drain()
+    assert calls_shown(desk) == {A: (A,)}
 
 
 # restoring

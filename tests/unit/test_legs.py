@@ -89,12 +89,13 @@ def test_it_may_come_back_to_a_bridge():
     assert leg.inside is None
 
 
-def test_leaving_a_bridge_never_seen_entered_says_that_the_last_was_left():
-    assert stays(folded(enter("A"), leave("B"))) == [("A", 1, 2)]
+def test_leaving_a_bridge_never_seen_entered_says_that_the_leg_had_moved_there():
+    assert stays(folded(enter("A"), leave("B"))) == [("A", 1, 2), ("B", 2, 2)]
 
 
-def test_a_late_leave_of_an_earlier_bridge_does_not_end_the_present_one():
-    assert stays(folded(enter("A"), enter("B"), leave("A"))) == [("A", 1, 2), ("B", 2, None)]
+def test_leaving_an_earlier_bridge_than_the_last_entered_closes_the_last_stay():
+    """A leave is told in its place: where the next bridge was entered before, that one has been left as well."""
+    assert stays(folded(enter("A"), enter("B"), leave("A"))) == [("A", 1, 2), ("B", 2, 3), ("A", 3, 3)]
 
 
 def test_leaving_twice_and_leaving_unentered_are_harmless():

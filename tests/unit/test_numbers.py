@@ -2,6 +2,7 @@
 
 import pytest
 
+from calls import numbers
 from calls.numbers import (
     display,
     is_extension,
@@ -84,6 +85,30 @@ def test_outside_numbers_come_to_e164(raw, country, expected):
 )
 def test_extensions_lines_and_garbage_have_no_e164(raw):
     assert to_e164(raw, "BY") is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "country", "expected"),
+    [
+        ("+375291234567", "BY", "+375291234567"),
+        ("375291234567", "BY", "+375291234567"),
+        ("00375291234567", "BY", "+375291234567"),
+        ("80291234567", "BY", "+375291234567"),
+        ("291234567", "BY", "+375291234567"),
+        ("79161234567", "BY", "+79161234567"),
+        ("380501234567", "BY", "+380501234567"),
+        ("+78121234567", "RU", "+78121234567"),
+        ("89161234567", "RU", "+79161234567"),
+        ("84951234567", "RU", "+74951234567"),
+        ("375291234567", "RU", "+375291234567"),
+        ("0501234567", "UA", "+380501234567"),
+        ("12125550100", "US", "+12125550100"),
+    ],
+)
+def test_common_forms_are_read_without_parsing(raw, country, expected, monkeypatch):
+    monkeypatch.setattr("phonenumbers.parse", None)
+    assert numbers._to_e164.__wrapped__(raw, country, "") == expected
+    assert numbers._display.__wrapped__(expected).startswith("+")
 
 
 def test_a_number_that_is_only_dialled_locally_has_no_e164():

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from calls.legs import Hangup, Leg, Moment
-from calls.rooms import Gathering
-from calls.times import Times, epoch, host_time, tell_times
+from calls.rooms import Meeting
+from calls.times import Times, host_end, host_time, tell_times
+from calls.unique_ids import began
 
 HOST = datetime.fromtimestamp(1777885200, UTC)
 """The host's clock when the channel was made: the epoch in its UniqueId; 12:00:00 in Minsk."""
@@ -42,11 +43,11 @@ def leg(
     return Leg(unique_id=unique_id, first=ours(first), last=ours(last), hangup=hangup)
 
 
-def talk(since: float, until: float | None) -> Gathering:
-    return Gathering(ours(since), None if until is None else ours(until), (ME, "1777885200.2"))
+def talk(since: float, until: float | None) -> Meeting:
+    return Meeting(ours(since), None if until is None else ours(until), "1777885200.2", ours(since).position)
 
 
-def told(lead: Leg, *talks: Gathering, others: tuple[Leg, ...] = (), ended: bool = True) -> Times:
+def told(lead: Leg, *talks: Meeting, others: tuple[Leg, ...] = (), ended: bool = True) -> Times:
     legs = {one.unique_id: one for one in (lead, *others)}
     return tell_times(legs, lead, talks, MINSK, ended=ended)
 
@@ -99,11 +100,25 @@ def test_talk_after_the_leading_hangup_makes_the_call_longer_than_it_told():
 
 @pytest.mark.parametrize("unique_id", ["x", "", "17.1", "asterisk-1777885200.1", "٣٣٣٣٣٣٣٣٣٣.1"])
 def test_an_id_without_an_epoch_gives_way_to_start_time_and_then_to_our_clock(unique_id):
-    assert epoch(unique_id) is None
+    assert began(unique_id) is None
     lead = leg(unique_id, hung_up=30, began="2026-05-04 12:00:01", ended="2026-05-04 12:00:29")
     assert told(lead).started_at == HOST + seconds(1)
     assert told(lead).total == seconds(28)
     assert told(leg(unique_id)).started_at == OURS
+
+
+@pytest.mark.parametrize(
+    ("unique_id", "text", "ended_at"),
+    [
+        (ME, "2026-05-04 12:00:28", HOST + seconds(28)),
+        (ME, "2026-05-04 11:59:58", HOST - seconds(2)),
+        (ME, "2026-05-04 11:59:57", None),
+        (ME, "", None),
+        ("asterisk-1", "2026-05-04 12:00:28", None),
+    ],
+)
+def test_a_leg_ended_when_its_hangup_says_unless_that_was_before_it_began(unique_id, text, ended_at):
+    assert host_end(unique_id, text, MINSK) == ended_at
 
 
 @pytest.mark.parametrize("hours", [-3, 1, -9])

@@ -1,0 +1,163 @@
+"""Weak links: what an event says about whose call its leg is part of (events.md 6; DESIGN: Legs and conversations).
+
+A leg without a beginning of its own (no start, no dial of somebody's own) may name, in the words of its events, a
+number that takes part in a running call. The switchboard looks for that call; here stands what the events say. Each
+rule names the scenario that falls apart without it.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from calls.directory import Directory
+from calls.events import Event
+from calls.legs import local_pair
+from calls.numbers import is_extension
+from calls.parties import peer
+
+Why = Literal["dial", "local", "hangup", "moved", "channel", "sought"]
+
+NOTHING: tuple[str, ...] = ()
+RUNG = "*"
+SOUGHT = "inoffice"
+"""Context of a phone that a blind transfer rings (events.md 4, new_callerid)."""
+
+
+class Tie(msgspec.Struct, frozen=True, gc=False):
+    """The leg belongs to a running call in which ``key`` takes part; where two fit, to that of ``hint``.
+
+    Both are extensions, numbers in E.164, or UniqueIds. ``why`` says what has to stay true for it to hold.
+    """
+
+    key: str
+    hint: str
+    why: Why
+
+
+def ties(kind: str, event: Event, unique_id: str, directory: Directory) -> tuple[Tie, ...]:
+    """What this event says about whose call its leg is part of, the surest first."""
+    match kind:
+        case "dial":
+            return _forwarded(event, directory)
+        case "hangup":
+            return _forwarded(event, directory) or _asked(event, unique_id, directory)
+        case "bridge" | "bridge_leave" | "new_callerid":
+            channel = event.channel.strip()
+            if local_pair(channel):
+                return _local(event, channel, directory)
+            return _lone(event, peer(channel), directory)
+        case _:
+            return ()
+
+
+def _forwarded(event: Event, directory: Directory) -> tuple[Tie, ...]:
+    """A leg to somebody's mobile, on the way of another call.
+
+    Called for the customer, whose number stands in Extensions (2-6); or, by a transfer to a FollowMe, for the
+    person who transfers: then only the directory tells that the number is a mobile of the enterprise (2-26).
+    """
+    if event.kind_of_call != "1" or not (numbers := event.numbers):
+        return ()
+    behalf = numbers[0]
+    mobile = directory.e164(event.phone) or ""
+    if not is_extension(behalf):
+        customer = directory.e164(behalf)
+        return (Tie(customer, mobile, "dial"),) if customer else ()
+    if mobile and directory.manager_by_mobile(mobile):
+        return (Tie(behalf, mobile, "dial"),)
+    return ()
+
+
+def _asked(event: Event, unique_id: str, directory: Directory) -> tuple[Tie, ...]:
+    """The end of an attended transfer's leg, of which nothing else came, or of a channel that was moved on.
+
+    Phone is who asked (1-5), or the customer (2-8, 1-6): that is no internal call, whatever CallType says. The other
+    half of a Local pair has the next UniqueId or the one before.
+    """
+    if event.kind_of_call != "2":
+        return ()
+    target = next(iter(event.numbers), "")
+    found = Tie(unique_id, "", "hangup")
+    key = _party(event.phone.strip(), directory)
+    if not key:
+        return (found,)
+    return found, Tie(key, target, "hangup" if is_extension(key) else "moved")
+
+
+def _local(event: Event, channel: str, directory: Directory) -> tuple[Tie, ...]:
+    """A half of a Local pair speaks for who had it made: ``;2`` as itself, ``;1`` sees that party (2-9, 2-24, 2-29)."""
+    target = channel.removeprefix("Local/").partition("@")[0]
+    told = (event.caller, event.connected) if channel.endswith(";2") else (event.connected, event.caller)
+    for number in told:
+        key = _party(number.strip(), directory)
+        if key and key != target:
+            hint = target if is_extension(target) else directory.e164(target) or ""
+            return () if key == hint else (Tie(key, hint, "local"),)
+    return ()
+
+
+def _lone(event: Event, device: str, directory: Directory) -> tuple[Tie, ...]:
+    """A channel that says with whom it talks, while nobody is in its bridge: both sides of a click-to-call (1-2).
+
+    Both numbers must then take part in the call. Of a phone that a blind transfer rings (1-7) only the customer does.
+    """
+    if not device:
+        return ()
+    if is_extension(device):
+        customer = directory.e164(event.connected)
+        why: Why = "sought" if event.context.strip() == SOUGHT else "channel"
+        return (Tie(customer, device, why),) if customer else ()
+    number = directory.e164(event.caller)
+    return (Tie(number, _party(event.connected.strip(), directory), "channel"),) if number else ()
+
+
+def _party(number: str, directory: Directory) -> str:
+    """A person's extension as such, an outside number in E.164, "" for anything else."""
+    if is_extension(number):
+        return number if directory.is_person(number) else ""
+    return directory.e164(number) or ""
+
+
+def traits(kind: str, event: Event, unique_id: str, directory: Directory) -> tuple[str, ...]:
+    """Under which numbers this event makes its leg's call findable: who takes part, which mobiles are rung.
+
+    Extensions that are only rung take no part, they may be busy with something else: they stand behind RUNG.
+    """
+    match kind:
+        case "start":
+            return _known(directory.e164(event.phone, event.trunk.strip()))
+        case "dial":
+            numbers, phone = event.numbers, event.phone.strip()
+            if event.kind_of_call == "1":
+                own = [number for number in numbers[:1] if is_extension(number)]
+                return _known(*own, directory.e164(phone))
+            rung = [RUNG + number if is_extension(number) else directory.e164(number) for number in numbers]
+            if not is_extension(phone):
+                return _known(directory.e164(phone, event.trunk.strip()), *rung)
+            return _known(phone, *rung)
+        case "hangup" if event.kind_of_call == "0" and event.status == "2":
+            return tuple(number for number in event.numbers if is_extension(number))
+        case "bridge" | "bridge_leave" | "new_callerid":
+            channel = event.channel.strip()
+            if local_pair(channel):
+                return _other_half(channel, unique_id)
+            if kind == "new_callerid":
+                return NOTHING
+            device = peer(channel)
+            if is_extension(device):
+                return (device,)
+            return _known(directory.e164(event.caller)) if device else NOTHING
+        case _:
+            return NOTHING
+
+
+def _known(*numbers: str | None) -> tuple[str, ...]:
+    return tuple(number for number in numbers if number)
+
+
+def _other_half(channel: str, unique_id: str) -> tuple[str, ...]:
+    """UniqueIds of a Local pair follow each other (events.md 3)."""
+    epoch, _, counter = unique_id.partition(".")
+    if not (counter.isascii() and counter.isdigit()):
+        return NOTHING
+    return (f"{epoch}.{int(counter) + (1 if channel.endswith(';1') else -1)}",)

@@ -1,0 +1,190 @@
+"""Transfers: who was asked or rung after somebody had talked, and whether the call was lost by it (CONTRACT 6).
+
+An attended transfer makes a Local pair to its target. A blind one ends in a hangup of the other party's leg with
+CallType 2, or rings on with dials of that leg (events.md 6). A call that nobody was seen talking in has none.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from calls.evidence import Evidence
+from calls.legs import Dial, Leg
+from calls.numbers import is_extension
+from calls.parties import named
+from calls.unique_ids import age
+
+CONSULT = "@dialexecute"
+"""In the name of the Local pair that an attended transfer makes."""
+
+
+class Transfers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What became of a call after its first talk.
+
+    ``first_dials``: the leader's dials before it. ``asked``: everyone asked or rung later, in order. ``taken``: whom
+    a hangup names who took the call, where no bridge shows it. ``refused``: the last blind transfer rang ``targets``
+    in vain. ``under_way``: somebody is being rung by a blind transfer.
+    """
+
+    first_dials: tuple[Dial, ...]
+    asked: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    refused: bool = False
+    under_way: bool = False
+
+
+def transfers(evidence: Evidence) -> Transfers:
+    """Read the transfers of a call."""
+    lead = evidence.leader
+    if not evidence.met:
+        answered = lead.hangup is not None and lead.hangup.answered
+        return Transfers(first_dials=lead.dials, asked=tuple(_asked(evidence)) if answered else ())
+    # By the order of the leg's own events: those of other legs may arrive before or after them.
+    talk = evidence.met[0]
+    answer = talk.stay if lead.unique_id in evidence.other else talk.since.position
+    first = tuple(dial for dial in lead.dials if dial.when.position < answer)
+    if _is_plain(evidence, len(first)):
+        return Transfers(first_dials=first)
+    rung = _rung_on(evidence, len(first))
+    blind = _Blind(evidence, rung)
+    later = (*rung, *blind.named)
+    asked = dict.fromkeys((*(one for one in _asked(evidence) if one not in later), *later))
+    return Transfers(
+        first_dials=first,
+        asked=tuple(asked),
+        taken=blind.taken(),
+        targets=blind.named or rung,
+        refused=blind.refused(),
+        under_way=evidence.direction != "in" and _under_way(evidence),
+    )
+
+
+def _is_plain(evidence: Evidence, first: int) -> bool:
+    """Everybody of it talked, nobody was rung later, and it ended as answered: by far the most calls."""
+    lead, hangup = evidence.leader, evidence.leader.hangup
+    return (
+        len(evidence.legs) == len({meeting.leg for meeting in evidence.met}.union(evidence.other))
+        and len(lead.dials) == first
+        and (
+            hangup is None
+            or (hangup.answered and (hangup.call_type != "2" or evidence.direction == "internal"))
+        )
+        and all(leg.hangup is None or leg is lead for leg in evidence.legs.values())
+    )
+
+
+def _persons(evidence: Evidence, numbers: Iterable[str]) -> tuple[str, ...]:
+    return named(numbers, evidence.directory, evidence.customer)
+
+
+def _rung_on(evidence: Evidence, first: int) -> tuple[str, ...]:
+    """Whom the other party's legs rang after their first talk: a blind transfer to a FollowMe or department (2-27)."""
+    dials: list[Dial] = []
+    for unique_id in sorted(evidence.other, key=age):
+        leg = evidence.legs[unique_id]
+        dials += leg.dials[first:] if leg is evidence.leader else leg.dials
+    return _persons(evidence, (number for dial in dials for number in dial.numbers))
+
+
+def _asked(evidence: Evidence) -> Iterator[str]:
+    """Whom the legs beside the other party's tell of, in the order these came to be."""
+    legs = evidence.legs
+    beside = [leg for unique_id, leg in legs.items() if unique_id not in evidence.other]
+    for leg in sorted(beside, key=lambda leg: age(leg.unique_id)):
+        if not leg.counts and not leg.sought and not leg.channel.startswith("Local/"):
+            continue
+        party = evidence.people[leg.unique_id]
+        if party.role == "local":
+            yield from _target(evidence, leg)
+        elif leg.visits or leg.sought:
+            yield from _persons(evidence, (party.number,))
+        if leg is evidence.leader:
+            continue
+        for dial in leg.dials:
+            if dial.call_type == "1" and dial.numbers and is_extension(dial.numbers[0]):
+                yield from _persons(evidence, (dial.phone,))
+        if leg.hangup and leg.hangup.call_type == "2":
+            yield from _persons(evidence, leg.hangup.numbers)
+
+
+def _target(evidence: Evidence, leg: Leg) -> tuple[str, ...]:
+    """Whom an attended transfer rings; of a FollowMe the extension, which is first, of a department everybody."""
+    if CONSULT not in leg.channel:
+        return ()
+    number = leg.local_pair.removeprefix("Local/").partition("@")[0]
+    directory = evidence.directory
+    if follow_me := directory.follow_me(number):
+        return (follow_me.extension,)
+    if department := directory.department(number):
+        return department.members
+    return _persons(evidence, (number,))
+
+
+class _Blind:
+    """Blind transfers, as the hangups of the other party tell of them."""
+
+    def __init__(self, evidence: Evidence, rung: tuple[str, ...]) -> None:
+        self._evidence, self._rung = evidence, rung
+        lead = evidence.leader
+        self._hangup = lead.hangup if lead.unique_id in evidence.other else None
+        others = [leg.hangup for leg in evidence.legs.values() if leg is not lead and self._is_theirs(leg)]
+        self._moved = [hangup for hangup in others if hangup and hangup.call_type == "2"]
+        told = list(self._moved)
+        if self._hangup and self._hangup.call_type == "2" and (evidence.direction == "in" or self.refused()):
+            told.append(self._hangup)
+        self.named = _persons(evidence, (number for hangup in told for number in hangup.numbers))
+
+    def _is_theirs(self, leg: Leg) -> bool:
+        """A leg of the other party: its channel (1-7), or what an attended transfer left to it unanswered."""
+        evidence = self._evidence
+        if leg.unique_id in evidence.other:
+            return True
+        hangup = leg.hangup
+        if hangup is None or hangup.answered or evidence.direction != "out":
+            return False
+        return evidence.customer is not None and evidence.directory.e164(hangup.phone) == evidence.customer
+
+    def refused(self) -> bool:
+        """The last blind transfer was not answered, and nobody talked after it."""
+        hangup, evidence = self._hangup, self._evidence
+        if evidence.direction == "out":
+            return bool(self._moved) and not any(moved.answered for moved in self._moved)
+        if hangup is not None and hangup.answered:
+            return False
+        if self._moved and not any(moved.answered for moved in self._moved):
+            return True
+        if hangup is not None and (hangup.status == "0" or hangup.call_type == "2"):
+            # A call that somebody talked in and that ends as not answered was moved on to somebody (2-11, 2-29).
+            return evidence.direction == "in" or hangup.status == "0"
+        return bool(self._rung) and self._rings_last()
+
+    def _rings_last(self) -> bool:
+        """No talk followed the last dial, by the order of the leader's own events."""
+        lead = self._evidence.leader
+        last = lead.dials[-1].when.position if lead.dials else 0
+        return all(visit.entered.position < last for visit in lead.visits)
+
+    def taken(self) -> tuple[str, ...]:
+        """Who took the call by a hangup's word: believed where the other party was seen in one talk alone."""
+        evidence = self._evidence
+        talks = {meeting.leg for meeting in evidence.met}
+        hangups = [*self._moved]
+        if self._hangup and self._hangup.call_type == "2" and evidence.direction == "in":
+            hangups.append(self._hangup)
+        answered = [hangup for hangup in hangups if hangup.answered]
+        if len(talks) > 1 or not answered:
+            return ()
+        return _persons(evidence, answered[-1].numbers)
+
+
+def _under_way(evidence: Evidence) -> bool:
+    """A phone is rung for the other party, and no hangup has told yet what came of it (1-6, 1-7)."""
+    legs = evidence.legs
+    if any(
+        leg.hangup
+        for unique_id, leg in legs.items()
+        if unique_id in evidence.other and leg is not evidence.leader
+    ):
+        return False
+    return any(leg.sought and not leg.visits for leg in legs.values())
