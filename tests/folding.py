@@ -77,7 +77,11 @@ def ended(told: Iterable[Fact], directory: Directory = DIRECTORY) -> list[Call]:
     """Every call when all is over: where nobody tells its end, silence was observed."""
     order = list(told)
     open_calls = [call for call in settled(order, directory) if not call.settled]
-    return settled([*order, *silences(order, open_calls)], directory) if open_calls else settled(order, directory)
+    return (
+        settled([*order, *silences(order, open_calls)], directory)
+        if open_calls
+        else settled(order, directory)
+    )
 
 
 def silences(told: list[Fact], calls: Iterable[Call]) -> list[Fact]:

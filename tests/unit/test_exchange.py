@@ -324,9 +324,7 @@ def long_histories(draw: st.DrawFn) -> list[Fact]:
         order += draw(st.lists(st.sampled_from(own), max_size=3))
         order += draw(st.lists(st.sampled_from(order), max_size=2))
     pauses = draw(
-        st.dictionaries(
-            st.integers(1, len(order)), st.sampled_from([20.0, 61.0, 300.0]), max_size=8
-        )
+        st.dictionaries(st.integers(1, len(order)), st.sampled_from([20.0, 61.0, 300.0]), max_size=8)
     )
     numbered = facts(
         (fact.kind, fact.body, EPOCH + timedelta(seconds=second)) for second, fact in enumerate(order)
