@@ -130,22 +130,28 @@ class LegActor:
                 self.leader = self.unique_id
                 self.expected = self.expected.union(expect)
             case Part(unique_ids=unique_ids):
-                self.expected = self.expected.difference(unique_ids)
-                for unique_id in unique_ids:
-                    (self.followers or {}).pop(unique_id, None)
+                self._part(unique_ids)
             case LegChanged(unique_id=unique_id):
                 self.followers = self.followers or {}
                 self.followers[unique_id] = mail
                 self.expected = self.expected.difference((unique_id,))
-            case Restored(leg=leg, version=version, posts=posts):
-                if self.leg is None or leg.last.position >= self.leg.last.position:
-                    self.leg = leg
-                self.version = max(version, self.version)
-                known = {(post.call_id, post.chat_id): post.version for post in self.posts}
-                fresh = [post for post in posts if post.version > known.get((post.call_id, post.chat_id), 0)]
-                replaced = {(post.call_id, post.chat_id) for post in fresh}
-                kept = [post for post in self.posts if (post.call_id, post.chat_id) not in replaced]
-                self.posts = (*kept, *fresh)
+            case Restored():
+                self._restore(mail)
+
+    def _part(self, unique_ids: tuple[str, ...]) -> None:
+        self.expected = self.expected.difference(unique_ids)
+        for unique_id in unique_ids:
+            (self.followers or {}).pop(unique_id, None)
+
+    def _restore(self, mail: Restored) -> None:
+        if self.leg is None or mail.leg.last.position >= self.leg.last.position:
+            self.leg = mail.leg
+        self.version = max(mail.version, self.version)
+        known = {(post.call_id, post.chat_id): post.version for post in self.posts}
+        fresh = [post for post in mail.posts if post.version > known.get((post.call_id, post.chat_id), 0)]
+        replaced = {(post.call_id, post.chat_id) for post in fresh}
+        kept = [post for post in self.posts if (post.call_id, post.chat_id) not in replaced]
+        self.posts = (*kept, *fresh)
 
     def _fold(self, mail: Told) -> None:
         fact = mail.fact

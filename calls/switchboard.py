@@ -87,6 +87,8 @@ class _Group(msgspec.Struct, eq=False):
     guests: "tuple[_Group, ...]" = ()
     tied: tuple[str, Tie] | None = None
     """The leg and the tie that made it a guest."""
+    unsure: bool = False
+    """Its host had hung up when it came, or did not dial its number: a running call that fits goes before."""
     leaves: bool = False
     """A bridge_leave or bridge_destroy was seen."""
     last_at: datetime | None = None
@@ -384,9 +386,12 @@ class Switchboard:
             guest.host = mine
         mine.guests = (*mine.guests, *theirs.guests)
         self._elect(mine)
+        if mine.begins:
+            self._look_no_more(mine)
+            return
         for host, tied in hosts:
             elsewhere = host is not None and host is not mine and host is not theirs
-            if host is not None and elsewhere and not (mine.begins or mine.host) and host.root() is not mine:
+            if host is not None and elsewhere and not mine.host and host.root() is not mine:
                 self._visit_host(mine, host, tied)
 
     def _elect(self, group: _Group) -> None:
@@ -437,11 +442,20 @@ class Switchboard:
                 self._tied.setdefault(name, []).append(leg.unique_id)
         if kind == "start" or (kind == "dial" and not any(tie.why == "dial" for tie in leg.ties)):
             group.begins = True
+            self._look_no_more(group)
             if group.host is not None:
                 self._remember(group, before)
                 self._leave_host(group)
         else:
             self._settle(group, before, anew=bool(told or before))
+
+    def _look_no_more(self, group: _Group) -> None:
+        """A group with a beginning of its own is nobody's guest."""
+        for unique_id in group.legs:
+            leg = self._legs[unique_id]
+            for tie in leg.ties:
+                _drop(self._tied, _names(tie), unique_id)
+            leg.ties = ()
 
     def _call_guests(self, trait: str, before: dict[str, str]) -> None:
         """Somebody new is known under this number: those who look for it may find their call."""
@@ -453,9 +467,7 @@ class Switchboard:
             group = leg.group
             if leg.first_at > self._now:
                 continue  # it came later: a call is being woken
-            if group.begins:
-                _drop(self._tied, (trait,), unique_id)  # it looks for nobody any more
-            elif group.host is None or self._legs[group.host.root().leader].hung is not None:
+            if group.host is None or group.unsure:
                 self._settle(group, before, anew=True)
 
     def _settle(self, group: _Group, before: dict[str, str], *, anew: bool) -> None:
@@ -465,7 +477,7 @@ class Switchboard:
             if not self._holds(self._legs[unique_id], tie):
                 self._remember(group, before)
                 self._leave_host(group)
-            elif not anew or group.host is None or self._legs[group.host.root().leader].hung is None:
+            elif not (anew and group.unsure):
                 return
         elif not anew:
             return
@@ -517,12 +529,16 @@ class Switchboard:
 
         A mobile's leg follows the dial that rings it: of two calls of one customer it is of the one that dialled last.
         """
+        if tie.why == "sought" and len(fitting) > 1:
+            return None
         running = {leader: host for leader, host in fitting.items() if self._legs[leader].hung is None}
         fitting = running or fitting
         if is_extension(tie.key):
             fitting = {leader: host for leader, host in fitting.items() if host.bridge}
         else:
             fitting = self._where(fitting, tie.hint)
+        if len(fitting) > 1 and tie.why == "channel":
+            fitting = {leader: host for leader, host in fitting.items() if self._legs[leader].rank == 1}
         if len(fitting) > 1 and tie.why == "dial":
             for other in reversed(self._known.get(tie.hint, ())):
                 leader = self._legs[other].group.root().leader
@@ -580,6 +596,9 @@ class Switchboard:
 
     def _visit_host(self, group: _Group, host: _Group, tied: tuple[str, Tie] | None) -> None:
         group.host, group.tied = host, tied
+        lead = self._legs[host.root().leader]
+        alone = tied is not None and tied[1].why == "channel"
+        group.unsure = lead.hung is not None or (alone and lead.rank != 1)
         host.guests = (*host.guests, group)
 
     def _leave_host(self, group: _Group) -> None:

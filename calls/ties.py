@@ -5,6 +5,7 @@ number that takes part in a running call. The switchboard looks for that call; h
 rule names the scenario that falls apart without it.
 """
 
+from sys import intern
 from typing import Literal
 
 import msgspec
@@ -131,7 +132,10 @@ def traits(kind: str, event: Event, unique_id: str, directory: Directory) -> tup
             if event.kind_of_call == "1":
                 own = [number for number in numbers[:1] if is_extension(number)]
                 return _known(*own, directory.e164(phone))
-            rung = [RUNG + number if is_extension(number) else directory.e164(number) for number in numbers]
+            rung = [
+                intern(RUNG + number) if is_extension(number) else directory.e164(number)
+                for number in numbers
+            ]
             if not is_extension(phone):
                 return _known(directory.e164(phone, event.trunk.strip()), *rung)
             return _known(phone, *rung)
