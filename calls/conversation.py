@@ -27,7 +27,7 @@ def conversation(legs: Mapping[str, Leg], leader: str, directory: Directory) -> 
     lone parasite hangup of a click-to-call (events.md 5).
     """
     counting = [leg for leg in legs.values() if leg.counts]
-    if not counting or leader not in legs or all(_is_parasite(leg) for leg in counting):
+    if not counting or leader not in legs or (len(counting) == 1 and _is_parasite(counting[0])):
         return None
     evidence = _look(without_leaves(legs, leader), leader, directory)
     if _says_nothing(evidence):
@@ -281,7 +281,9 @@ def _dialled(evidence: Evidence, answered_by: str | None) -> str | None:
     if evidence.direction != "internal":
         return None
     exten = evidence.calling.exten if evidence.calling else ""
-    for number in (exten, *(number for dial in evidence.leader.dials for number in dial.numbers)):
+    hangup = evidence.leader.hangup
+    told = [number for dial in evidence.leader.dials for number in dial.numbers]
+    for number in (exten, *told, *(hangup.numbers if hangup else ())):
         if is_extension(number) and number != evidence.caller and not evidence.directory.is_person(number):
             return number
     # A number that nobody named and that somebody else answered is no person either.
@@ -327,8 +329,11 @@ def _customer(
             return number
     told = [lead.exten] if direction == "out" else []
     told += [lead.hangup.phone] if lead.hangup else []
-    told += [leg.number for leg in legs.values() if people[leg.unique_id].role == "outside"]
-    told += [leg.connected for leg in legs.values()]
+    if direction == "in" and (lead.start or lead.dials):
+        told.append(lead.number)  # other outside channels are mobiles of ours
+    else:
+        told += [leg.number for leg in legs.values() if people[leg.unique_id].role == "outside"]
+        told += [leg.connected for leg in legs.values()]
     return next((number for number in map(directory.e164, told) if number), None)
 
 
@@ -377,9 +382,9 @@ def _is_parasite(leg: Leg) -> bool:
     return (
         hangup is not None
         and hangup.call_type == "2"
-        and hangup.external_initiated
+        and (hangup.external_initiated or not hangup.numbers)
         and is_unknown(hangup.phone)
-        and not (leg.start or leg.dials or leg.visits or leg.leaves)
+        and not (leg.start or leg.dials)
     )
 
 

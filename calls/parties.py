@@ -22,6 +22,7 @@ class Party(msgspec.Struct, frozen=True, gc=False):
 
 NOBODY: Final = Party("unknown")
 LOCAL: Final = Party("local")
+_ORIGINATED: Final = re.compile(r"^Local/(?P<person>\d{3,4})@web-originate")
 _PEER: Final = re.compile(r"^[A-Za-z0-9]+/(?P<peer>.+)-[0-9a-fA-F]+$")
 
 
@@ -38,7 +39,8 @@ def party(leg: Leg, directory: Directory) -> Party:
     """
     if leg.channel:
         if local_pair(leg.channel):
-            return LOCAL
+            rung = _ORIGINATED.match(leg.channel)
+            return Party("person", rung["person"]) if rung else LOCAL
         device = peer(leg.channel)
         if is_extension(device):
             return Party("person", device)

@@ -19,6 +19,7 @@ from calls.events import Event
 from calls.facts import SILENCE_OBSERVED, Fact
 from calls.legs import local_pair
 from calls.numbers import is_extension
+from calls.parties import peer
 from calls.ties import RUNG, Tie, ties, traits
 from calls.times import host_end
 from calls.unique_ids import NO_EPOCH, age
@@ -93,6 +94,8 @@ class _Group(msgspec.Struct, eq=False):
     """A bridge_leave or bridge_destroy was seen."""
     last_at: datetime | None = None
     """When it was heard of last, where it leads."""
+    went_on: bool = False
+    """It was heard of after its leader had hung up: somebody else is rung, or talks (1-4, 1-7)."""
     silent: bool = False
     """Silence was observed since the last event."""
 
@@ -238,6 +241,8 @@ class Switchboard:
         self._tie(leg, kind, event, before)
         root = leg.group.root()
         root.silent, root.last_at = False, fact.occurred_at
+        if kind in {"dial", "bridge", "new_callerid"} and self._legs[root.leader].hung is not None:
+            root.went_on = True
         if not before:
             return Route((unique_id,), counts)
         return Route((unique_id,), counts, self._moves(before))
@@ -421,12 +426,13 @@ class Switchboard:
 
     def _tie(self, leg: _Leg, kind: str, event: Event, before: dict[str, str]) -> None:
         """Note what the event says of its leg's call, and let those find their call who may now."""
-        if not leg.group.begins:
-            self._look_for_host(leg, kind, event, before)
-        if event.channel and event.channel == leg.channel:
-            return
+        known = bool(event.channel) and event.channel == leg.channel
         if kind in {"bridge", "bridge_leave"}:
             leg.channel = event.channel
+        if not leg.group.begins:
+            self._look_for_host(leg, kind, event, before)
+        if known:
+            return
         for trait in traits(kind, event, leg.unique_id, self.directory):
             if trait not in leg.traits:
                 leg.traits = (*leg.traits, trait)
@@ -496,6 +502,8 @@ class Switchboard:
         """False where the leg has shown since that it is no lone end, or is not alone."""
         if tie.why == "hangup":
             return not (leg.bridges or leg.pairs or leg.dialled)
+        if tie.why == "dial" and is_extension(tie.key):
+            return not is_extension(peer(leg.channel))  # a phone's own second line is a call of its own
         if tie.why == "channel":
             return all(
                 other == leg.unique_id or self._legs[other].pairs or not self._legs[other].bridges
@@ -568,6 +576,8 @@ class Switchboard:
             return False
         if lead.hung is None:
             return root.leaves and self._is_long_over(root, leg.first_at, EMPTY)
+        if root.went_on and not (root.leaves and tie.why == "hangup"):
+            return long_ago
         came, ended = lead.hung[0], self._hung_up(lead)
         epoch = age(leg.unique_id)[0]
         if ended is not None and epoch != NO_EPOCH:

@@ -13,13 +13,15 @@ import msgspec
 from calls.directory import Directory
 from calls.events import Event
 from calls.legs import local_pair
-from calls.numbers import is_extension
+from calls.numbers import is_extension, is_unknown
 from calls.parties import peer
 
 Why = Literal["dial", "local", "hangup", "moved", "channel", "sought"]
 
 NOTHING: tuple[str, ...] = ()
 RUNG = "*"
+ORIGINATE = "web-originate"
+"""Context of the Local channel that rings a manager for a click-to-call (events.md 5)."""
 SOUGHT = "inoffice"
 """Context of a phone that a blind transfer rings (events.md 4, new_callerid)."""
 
@@ -57,10 +59,13 @@ def _forwarded(event: Event, directory: Directory) -> tuple[Tie, ...]:
     Called for the customer, whose number stands in Extensions (2-6); or, by a transfer to a FollowMe, for the
     person who transfers: then only the directory tells that the number is a mobile of the enterprise (2-26).
     """
-    if event.kind_of_call != "1" or not (numbers := event.numbers):
+    if event.kind_of_call != "1":
         return ()
-    behalf = numbers[0]
+    behalf = next(iter(event.numbers), "")
     mobile = directory.e164(event.phone) or ""
+    if is_unknown(behalf):
+        # For a customer who withholds the number: the mobile itself is what is rung.
+        return (Tie(mobile, "", "dial"),) if mobile and directory.manager_by_mobile(mobile) else ()
     if not is_extension(behalf):
         customer = directory.e164(behalf)
         return (Tie(customer, mobile, "dial"),) if customer else ()
@@ -87,7 +92,10 @@ def _asked(event: Event, unique_id: str, directory: Directory) -> tuple[Tie, ...
 
 def _local(event: Event, channel: str, directory: Directory) -> tuple[Tie, ...]:
     """A half of a Local pair speaks for who had it made: ``;2`` as itself, ``;1`` sees that party (2-9, 2-24, 2-29)."""
-    target = channel.removeprefix("Local/").partition("@")[0]
+    target, _, context = channel.removeprefix("Local/").partition("@")
+    if context.startswith(ORIGINATE):
+        customer = directory.e164(event.connected)
+        return (Tie(customer, target, "channel"),) if customer else ()
     told = (event.caller, event.connected) if channel.endswith(";2") else (event.connected, event.caller)
     for number in told:
         key = _party(number.strip(), directory)

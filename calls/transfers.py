@@ -54,7 +54,7 @@ def transfers(evidence: Evidence) -> Transfers:
         first_dials=first,
         asked=tuple(asked),
         taken=blind.taken(),
-        targets=blind.named or rung,
+        targets=blind.named if set(blind.named) - set(rung) else rung,
         refused=blind.refused(),
         under_way=evidence.direction != "in" and _under_way(evidence),
     )
@@ -75,7 +75,16 @@ def _is_plain(evidence: Evidence, first: int) -> bool:
 
 
 def _persons(evidence: Evidence, numbers: Iterable[str]) -> tuple[str, ...]:
-    return named(numbers, evidence.directory, evidence.customer)
+    """Of a FollowMe the extension, which is rung first, of a department everybody."""
+    found: list[str] = []
+    for number in numbers:
+        if follow_me := evidence.directory.follow_me(number):
+            found.append(follow_me.extension)
+        elif department := evidence.directory.department(number):
+            found += department.members
+        else:
+            found += named((number,), evidence.directory, evidence.customer)
+    return tuple(dict.fromkeys(found))
 
 
 def _rung_on(evidence: Evidence, first: int) -> tuple[str, ...]:
@@ -109,16 +118,10 @@ def _asked(evidence: Evidence) -> Iterator[str]:
 
 
 def _target(evidence: Evidence, leg: Leg) -> tuple[str, ...]:
-    """Whom an attended transfer rings; of a FollowMe the extension, which is first, of a department everybody."""
+    """Whom an attended transfer rings."""
     if CONSULT not in leg.channel:
         return ()
-    number = leg.local_pair.removeprefix("Local/").partition("@")[0]
-    directory = evidence.directory
-    if follow_me := directory.follow_me(number):
-        return (follow_me.extension,)
-    if department := directory.department(number):
-        return department.members
-    return _persons(evidence, (number,))
+    return _persons(evidence, (leg.local_pair.removeprefix("Local/").partition("@")[0],))
 
 
 class _Blind:
@@ -129,7 +132,7 @@ class _Blind:
         lead = evidence.leader
         self._hangup = lead.hangup if lead.unique_id in evidence.other else None
         others = [leg.hangup for leg in evidence.legs.values() if leg is not lead and self._is_theirs(leg)]
-        self._moved = [hangup for hangup in others if hangup and hangup.call_type == "2"]
+        self._moved = [hangup for hangup in others if hangup and hangup.call_type in {"0", "2"}]
         told = list(self._moved)
         if self._hangup and self._hangup.call_type == "2" and (evidence.direction == "in" or self.refused()):
             told.append(self._hangup)

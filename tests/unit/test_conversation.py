@@ -404,3 +404,72 @@ def test_nobody_of_another_enterprise_is_known():
     assert one(script("leg main L1 C\nstart main\ndial main 0 150,151\nhangup main 0 0 -"), named).rung == (
         "151",
     )
+
+
+# kinds of call beside the catalogue's
+
+
+def test_a_withheld_number_is_not_taken_for_that_of_a_mobile_that_is_rung():
+    call = one(
+        script(
+            """
+            leg main L1 <unknown>
+            start main
+            dial main 0 150,M
+            leg half1 M@179e93af;1 M
+            leg half2 M@179e93af;2 <unknown>
+            dial half2 1 <unknown> M
+            leg mobile L1 M
+            create A
+            enter A mobile <unknown>
+            enter A half2 M
+            create B
+            enter B half1 <unknown>
+            enter B main M
+            wait 9
+            hangup half2 1 2 - phone M
+            hangup main 0 2 -
+            """
+        )
+    )
+    assert (call.customer, call.rung, call.talked) == (None, ("150", M), (M,))
+
+
+def test_a_second_line_to_a_colleagues_mobile_is_a_call_of_its_own():
+    order = script(
+        ANSWERED
+        + """
+        leg line2 151
+        dial line2 1 151 M
+        leg mobile L1 M
+        create Q
+        enter Q mobile 151
+        enter Q line2 <unknown> exten M
+        leave Q mobile
+        leave Q line2
+        hangup line2 1 2 151 phone M
+        leave A mgr
+        leave A main
+        hangup main 0 2 151
+        """
+    )
+    calls = {call.direction: call for call in settled(order)}
+    assert (calls["in"].talked, calls["in"].consulted) == (("151",), ())
+    assert (calls["out"].customer, calls["out"].caller, calls["out"].outcome) == (M, "151", "answered")
+
+
+def test_a_blind_transfer_to_a_department_asks_all_of_it():
+    call = one(script(ANSWERED + "leave A mgr\nleave A main\nhangup main 2 0 901 phone C"))
+    assert (call.outcome, call.consulted) == ("lost_in_transfer", ("150", "153"))
+
+
+def test_what_was_dialled_is_read_from_a_hangup_where_nothing_else_tells():
+    call = one(script("leg main 152\nwait 9\nhangup main 0 0 901 phone 152 via none"))
+    assert (call.direction, call.dialled, call.rung) == ("internal", "901", ())
+
+
+def test_a_phone_alone_in_a_bridge_whose_click_to_call_went_nowhere_makes_no_call():
+    order = script(
+        "leg phone 151\ncreate A\nenter A phone C\nleave A phone C\nhangup phone 2 1 - phone <unknown>"
+    )
+    assert settled(order) == []

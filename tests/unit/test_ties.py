@@ -51,9 +51,14 @@ def test_dials_of_other_kinds_begin_or_continue_a_call_of_their_own(call_type):
     assert told("dial", CallType=call_type, Phone=C, Extensions=["150", "151"]) == ()
 
 
-@pytest.mark.parametrize("behalf", [[], [""], ["<unknown>"], ["0007001"]])
-def test_a_dial_on_behalf_of_nobody_known_ties_to_nobody(behalf):
-    assert told("dial", CallType=1, Phone=M, Extensions=behalf) == ()
+@pytest.mark.parametrize("behalf", [[], [""], ["<unknown>"]])
+def test_a_dial_for_a_withheld_number_looks_for_the_call_that_rings_the_mobile(behalf):
+    assert told("dial", CallType=1, Phone=M, Extensions=behalf) == (Tie(MOBILE, "", "dial"),)
+    assert told("dial", CallType=1, Phone=STRANGER, Extensions=behalf) == ()
+
+
+def test_a_dial_on_behalf_of_a_line_ties_to_nobody():
+    assert told("dial", CallType=1, Phone=M, Extensions=["0007001"]) == ()
 
 
 def test_a_start_says_nothing_about_another_call():
