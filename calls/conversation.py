@@ -92,7 +92,7 @@ def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
         answered_by=answered_by if answered else None,
         talked=talked if answered else (),
         consulted=consulted,
-        lost_to=tuple(one for one in moved.targets if one != talked[-1]) if lost else (),
+        lost_to=tuple(one for one in moved.targets if one not in talked[-1:]) if lost else (),
         started_at=times.started_at,
         answered_at=times.answered_at,
         ended_at=times.ended_at,

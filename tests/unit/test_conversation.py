@@ -473,3 +473,22 @@ def test_a_phone_alone_in_a_bridge_whose_click_to_call_went_nowhere_makes_no_cal
         "leg phone 151\ncreate A\nenter A phone C\nleave A phone C\nhangup phone 2 1 - phone <unknown>"
     )
     assert settled(order) == []
+
+
+def test_a_call_lost_by_somebody_without_a_number_is_told_all_the_same():
+    call = one(
+        script(
+            """
+            leg main L1 C
+            start main
+            leg nobody L2 <unknown>
+            create A
+            enter A nobody C
+            enter A main <unknown>
+            leave A nobody C
+            leave A main <unknown>
+            hangup main 2 0 152
+            """
+        )
+    )
+    assert (call.customer, call.talked, call.lost_to) == (C, (), ("152",))
