@@ -4,17 +4,17 @@ Computed from the set of legs, never patched: another order of arrival, a repeti
 same call. State only moves up: what bridges or an answering hangup have shown no later event takes back.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 from calls.call import Call, Direction, Outcome, Phase
 from calls.directory import Directory
 from calls.evidence import Evidence
 from calls.legs import Hangup, Leg
 from calls.numbers import is_extension, is_line_id, is_unknown
-from calls.parties import Party, Role, incoming_number, named, parties
-from calls.rooms import meetings, without_leaves
+from calls.parties import ORIGINATE, Party, Role, incoming_number, named, parties
+from calls.rooms import Meeting, meetings, without_leaves
 from calls.times import Times, tell_times
 from calls.transfers import Transfers, transfers
 from calls.unique_ids import age
@@ -26,13 +26,13 @@ def conversation(legs: Mapping[str, Leg], leader: str, directory: Directory) -> 
     ``legs`` by UniqueId, ``leader`` one of them. A leg known by new_callerid alone makes no call, nor does the
     lone parasite hangup of a click-to-call (events.md 5).
     """
-    counting = [leg for leg in legs.values() if leg.counts]
-    if not counting or leader not in legs or (len(counting) == 1 and _is_parasite(counting[0])):
+    counting = [unique_id for unique_id, leg in legs.items() if leg.counts]
+    if not counting or leader not in legs or (len(counting) == 1 and _is_parasite(legs[counting[0]])):
         return None
     evidence = _look(without_leaves(legs, leader), leader, directory)
     if _says_nothing(evidence):
         return None
-    return _tell(evidence, tuple(sorted((leg.unique_id for leg in counting), key=age)))
+    return _tell(evidence, tuple(sorted(counting, key=age)))
 
 
 def _look(legs: Mapping[str, Leg], leader: str, directory: Directory) -> Evidence:
@@ -44,9 +44,7 @@ def _look(legs: Mapping[str, Leg], leader: str, directory: Directory) -> Evidenc
     customer = _customer(direction, lead, legs, people, directory)
     other = _other_party(direction, lead, calling, people, customer, directory)
     managers = _rung_first(legs, lead, people, caller, customer, directory) if direction == "out" else ()
-    by_crm = direction == "out" and (
-        managers or any("@web-originate" in leg.channel for leg in legs.values())
-    )
+    by_crm = direction == "out" and (managers or any([ORIGINATE in leg.channel for leg in legs.values()]))
     return Evidence(
         legs=legs,
         leader=lead,
@@ -63,20 +61,18 @@ def _look(legs: Mapping[str, Leg], leader: str, directory: Directory) -> Evidenc
 
 
 def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
-    lead, directory = evidence.leader, evidence.directory
+    legs, lead, directory = evidence.legs, evidence.leader, evidence.directory
     moved = transfers(evidence)
     talked = _talked(evidence, moved)
     answered_by = talked[0] if talked else _answerer_by_hangup(evidence)
     answered = bool(talked) or _answered_by_hangup(lead)
     if answered and not talked and answered_by:
         talked = (answered_by,)
-    ended = _ended(evidence, moved)
+    last = max([leg.last.position for leg in legs.values()])
+    ended = _ended(evidence, moved, last)
     lost = ended and bool(evidence.met) and moved.refused
     rung, ringing = _rung(evidence, moved, answered_by)
-    consulted = (
-        tuple(one for one in moved.asked if one not in talked and one != evidence.caller) if talked else ()
-    )
-    times: Times = tell_times(evidence.legs, lead, evidence.met, directory.profile.timezone, ended=ended)
+    times: Times = tell_times(legs, lead, evidence.met, directory.profile.timezone, ended=ended)
     return Call(
         enterprise=directory.profile.number,
         call_id=lead.unique_id,
@@ -91,21 +87,28 @@ def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
         rung=rung,
         answered_by=answered_by if answered else None,
         talked=talked if answered else (),
-        consulted=consulted,
-        lost_to=tuple(one for one in moved.targets if one not in talked[-1:]) if lost else (),
+        consulted=_consulted(evidence, moved, talked),
+        lost_to=tuple([one for one in moved.targets if one not in talked[-1:]]) if lost else (),
         started_at=times.started_at,
         answered_at=times.answered_at,
         ended_at=times.ended_at,
         wait=times.wait,
         talk=times.talk,
         total=times.total,
-        source="recovery" if any(leg.recovered for leg in evidence.legs.values()) else "live",
+        source=_source(legs),
         legs=counting,
         phase=_phase(evidence, answered=answered, ended=ended),
         ringing=ringing,
         callee=_callee(evidence, talked, rung),
-        last_position=max(leg.last.position for leg in evidence.legs.values()),
+        last_position=last,
     )
+
+
+def _source(legs: Mapping[str, Leg]) -> Literal["live", "recovery"]:
+    for leg in legs.values():
+        if leg.recovered:
+            return "recovery"
+    return "live"
 
 
 # direction: who began it, whatever the last hangup's CallType says
@@ -117,18 +120,32 @@ _CALL_TYPES: Final[Mapping[str, Direction]] = MappingProxyType({"0": "in", "1": 
 def _direction(
     legs: Mapping[str, Leg], lead: Leg, people: Mapping[str, Party], directory: Directory
 ) -> Direction:
-    if any(leg.start for leg in legs.values()):
-        return "in"
+    for leg in legs.values():
+        if leg.start:
+            return "in"
     for dial in lead.dials:
         if dial.call_type in _CALL_TYPES:
             return _CALL_TYPES[dial.call_type]
-    roles = {people[unique_id].role for unique_id, leg in legs.items() if leg.visits or leg.leaves}
-    if "outside" in roles:
-        callers = [leg for leg in legs.values() if people[leg.unique_id].role == "person" and leg.exten]
-        return "out" if callers else "in"
+    there = [people[unique_id] for unique_id, leg in legs.items() if leg.visits or leg.leaves]
+    outside = [party for party in there if party.role == "outside"]
+    if outside:
+        return _direction_by_channels(legs, people, outside, directory)
     if lead.hangup is None and any(directory.e164(dial.phone) for dial in lead.dials):
         return "in"
-    return _direction_by_hangup(lead.hangup, roles, directory)
+    return _direction_by_hangup(lead.hangup, {party.role for party in there}, directory)
+
+
+def _direction_by_channels(
+    legs: Mapping[str, Leg], people: Mapping[str, Party], outside: Iterable[Party], directory: Directory
+) -> Direction:
+    """By what the phones of the enterprise dialled: inside of it one reaches a FollowMe, and by it a mobile."""
+    dialled = [
+        leg.exten for unique_id, leg in legs.items() if people[unique_id].role == "person" and leg.exten
+    ]
+    if not dialled:
+        return "in"
+    ours = all(map(is_extension, dialled)) and all(directory.manager_by_mobile(one.number) for one in outside)
+    return "internal" if ours else "out"
 
 
 def _direction_by_hangup(hangup: Hangup | None, roles: set[Role], directory: Directory) -> Direction:
@@ -156,7 +173,7 @@ def _other_party(
     """
     if direction == "internal":
         return frozenset({calling.unique_id} if calling else ())
-    if direction == "in" and (lead.start or any(dial.call_type == "0" for dial in lead.dials)):
+    if direction == "in" and (lead.start or any([dial.call_type == "0" for dial in lead.dials])):
         return frozenset({lead.unique_id})
     outside = {unique_id for unique_id, party in people.items() if party.role == "outside"}
     theirs = {unique_id for unique_id in outside if customer and people[unique_id].number == customer}
@@ -194,7 +211,7 @@ def _rung_first(
 def _calling(legs: Mapping[str, Leg], lead: Leg) -> Leg | None:
     """The channel an internal call began on: the one that dialled, else the oldest."""
     return min(
-        (leg for leg in legs.values() if leg.counts),
+        [leg for leg in legs.values() if leg.counts],
         key=lambda leg: (not leg.exten, leg is not lead),
         default=None,
     )
@@ -208,7 +225,7 @@ def _talked(evidence: Evidence, moved: Transfers) -> tuple[str, ...]:
     chain: list[str] = []
     for meeting in evidence.met:
         name = evidence.people[meeting.leg].number
-        if name and chain[-1:] != [name]:
+        if name and not (chain and chain[-1] == name):
             chain.append(name)
     if (
         evidence.direction == "out"
@@ -218,8 +235,16 @@ def _talked(evidence: Evidence, moved: Transfers) -> tuple[str, ...]:
     ):
         chain.append(evidence.caller)
     # The hangup of a blind transfer that was answered names who took it, whatever bridges were lost.
-    chain += [one for one in moved.taken if one not in chain] if chain else []
+    if chain and moved.taken:
+        chain += [one for one in moved.taken if one not in chain]
     return tuple(chain)
+
+
+def _consulted(evidence: Evidence, moved: Transfers, talked: tuple[str, ...]) -> tuple[str, ...]:
+    """Who was asked or rung after the first talk, but never talked with the other party."""
+    if not talked or not moved.asked:
+        return ()
+    return tuple([one for one in moved.asked if one not in talked and one != evidence.caller])
 
 
 def _answered_by_hangup(lead: Leg) -> bool:
@@ -251,13 +276,13 @@ def _rung(
     ringing: tuple[str, ...] = ()
     for dial in moved.first_dials:
         ringing = _people(evidence, dial.numbers)
-        rung += [person for person in ringing if person not in rung]
+        rung += ringing
     if not rung:
         # Nobody told who was rung: the one who answered, or whom the hangup names.
         hangup = evidence.leader.hangup
         told = (answered_by,) if answered_by else _people(evidence, hangup.numbers if hangup else ())
         rung = [person for person in told if person != evidence.caller]
-    return tuple(rung), ringing
+    return tuple(dict.fromkeys(rung)), ringing
 
 
 def _caller(direction: Direction, lead: Leg, calling: Leg | None, people: Mapping[str, Party]) -> str | None:
@@ -273,7 +298,10 @@ def _caller(direction: Direction, lead: Leg, calling: Leg | None, people: Mappin
         told.append(people[lead.unique_id].number)
         told += lead.hangup.numbers if lead.hangup else ()
         told += [party.number for party in people.values() if party.role == "person"]
-    return next((number for number in told if is_extension(number)), None)
+    for number in told:
+        if is_extension(number):
+            return number
+    return None
 
 
 def _dialled(evidence: Evidence, answered_by: str | None) -> str | None:
@@ -303,8 +331,10 @@ def _callee(evidence: Evidence, talked: tuple[str, ...], rung: tuple[str, ...]) 
         return None
     if talked:
         return talked[-1]
-    told = [evidence.calling.exten if evidence.calling else "", *rung]
-    return next((number for number in told if is_extension(number) and number != evidence.caller), None)
+    for number in (evidence.calling.exten if evidence.calling else "", *rung):
+        if is_extension(number) and number != evidence.caller:
+            return number
+    return None
 
 
 # numbers and lines
@@ -320,7 +350,10 @@ def _customer(
     if direction == "internal":
         return None
     if direction == "in":
-        number = incoming_number(lead, directory)
+        party = people[lead.unique_id]
+        # What an incoming channel's own start, dial or hangup tell is known as its party.
+        started = lead.start and party.role == "outside"
+        number = party.number if started else incoming_number(lead, directory)
         if number:
             return number
     for dial in lead.dials:
@@ -334,7 +367,9 @@ def _customer(
     else:
         told += [leg.number for leg in legs.values() if people[leg.unique_id].role == "outside"]
         told += [leg.connected for leg in legs.values()]
-    return next((number for number in map(directory.e164, told) if number), None)
+    numbers = [number for number in map(directory.e164, told) if number]
+    strangers = (number for number in numbers if directory.manager_by_mobile(number) is None)
+    return next(strangers, numbers[0] if numbers else None)
 
 
 def _told_number(evidence: Evidence) -> str | None:
@@ -357,20 +392,29 @@ def _line(evidence: Evidence) -> str | None:
     """Line from Trunk, never from Channel; after a failover the one that worked, the last (events.md 3)."""
     if evidence.direction == "internal":
         return None
+    for trunk in _trunks(evidence):
+        if trunk.isprintable() and not is_unknown(trunk):
+            return trunk
+    return None
+
+
+def _trunks(evidence: Evidence) -> Iterator[str]:
+    """Whatever names the line, the surest first."""
     lead = evidence.leader
     if evidence.direction == "in":
-        told = [lead.start.trunk] if lead.start else []
-        told += [dial.trunk for dial in lead.dials]
-        told += [lead.hangup.trunk] if lead.hangup else []
-        told += [
-            leg.exten
-            for leg in evidence.legs.values()
-            if evidence.people[leg.unique_id].role == "outside" and not is_extension(leg.exten)
-        ]
-    else:
-        told = [lead.hangup.trunk] if lead.hangup else []
-        told += [dial.trunk for dial in reversed(lead.dials)]
-    return next((trunk for trunk in told if trunk.isprintable() and not is_unknown(trunk)), None)
+        if lead.start:
+            yield lead.start.trunk
+        for dial in lead.dials:
+            yield dial.trunk
+    if lead.hangup:
+        yield lead.hangup.trunk
+    if evidence.direction == "out":
+        for dial in reversed(lead.dials):
+            yield dial.trunk
+        return
+    for unique_id, leg in evidence.legs.items():
+        if evidence.people[unique_id].role == "outside" and not is_extension(leg.exten):
+            yield leg.exten
 
 
 # ending
@@ -388,20 +432,25 @@ def _is_parasite(leg: Leg) -> bool:
     )
 
 
-def _ended(evidence: Evidence, moved: Transfers) -> bool:
+def _ended(evidence: Evidence, moved: Transfers, last: int) -> bool:
     """Nobody of it is left in a bridge and its leading leg hung up, or silence was observed since its last event."""
     legs, people = evidence.legs, evidence.people
-    last = max(leg.last.position for leg in legs.values())
-    inside = [leg for leg in legs.values() if leg.inside and people[leg.unique_id].role != "local"]
-    bridges = [leg.visits[-1].bridge or leg.unique_id for leg in inside]
-    talking = len(set(bridges)) < len(bridges) or any(meeting.until is None for meeting in evidence.met)
+    inside = [leg for unique_id, leg in legs.items() if leg.inside and people[unique_id].role != "local"]
+    talking = _is_talking(evidence.met, inside)
     for leg in legs.values():
         silence = leg.silence
         if silence and silence.upto >= last and (silence.why == "silence" or not talking):
             return True
     if evidence.leader.hangup is None:
         return False
-    return not talking and not moved.under_way and all(leg.hangup is not None for leg in inside)
+    return not talking and not moved.under_way and None not in [leg.hangup for leg in inside]
+
+
+def _is_talking(met: Iterable[Meeting], inside: Collection[Leg]) -> bool:
+    for meeting in met:
+        if meeting.until is None:
+            return True
+    return len(inside) > 1 and len({leg.visits[-1].bridge or leg.unique_id for leg in inside}) < len(inside)
 
 
 def awaits_settling(call: Call, legs: Mapping[str, Leg]) -> bool:

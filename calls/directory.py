@@ -221,9 +221,9 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def e164(self, raw: str, line_id: str | None = None) -> str | None:
         """E.164 of an outside number as it came on a line, None for what is none (numbers.to_e164)."""
-        if raw.strip() in self.lines:
+        if not raw or raw.strip() in self.lines:
             return None
-        return numbers.to_e164(raw, self.profile.country, self.transform(line_id))
+        return numbers.to_e164(raw, self.profile.country, self.transform(line_id) if line_id else "")
 
     def label(self, person: str | None, language: Language) -> str:
         """Someone of the enterprise, in plain text with a shortened name (CONTRACT 8).

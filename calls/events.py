@@ -99,8 +99,11 @@ class Event(
             return ()
         if isinstance(told, str):
             told = [told]
-        found = [part.strip() for text in told for part in text.split("&")]
-        return tuple(number for number in found if number)
+        joined = "&".join(told)
+        if "&" not in joined:
+            return (number,) if (number := joined.strip()) else ()
+        found = [part.strip() for part in joined.split("&")]
+        return tuple([number for number in found if number])
 
 
 _decoder: Final = msgspec.json.Decoder(Event)
@@ -119,25 +122,42 @@ def read_event(body: bytes) -> Event:
 
     Raises EventError for what is not JSON, not an object, or has a known field of a wrong type.
     """
+    event = reread_event(body)
     try:
-        event = _decode(body)
         if not body.isascii():
             body.decode()  # msgspec does not look into the texts of fields it does not know
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise EventError(f"the body is not JSON: {error}") from None
-    except RecursionError:
-        raise EventError("the body is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise _refusal(error) from None
     if body.count(b"[") + body.count(b"{") > MAX_NESTED and _depth(body) > MAX_NESTED:
-        raise EventError("the body is nested too deeply")
+        raise _refusal(RecursionError())
     return event
 
 
-def _decode(body: bytes) -> Event:
+def reread_event(body: bytes) -> Event:
+    """Read a body that was an event when it came: what no field tells was looked at then.
+
+    Raises EventError as ``read_event``.
+    """
     try:
         return _decoder.decode(body)
     except msgspec.ValidationError:
+        return _read_otherwise(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _refusal(error) from None
+
+
+def _read_otherwise(body: bytes) -> Event:
+    try:
         _well_formed.decode(body)  # json lets through NaN and halves of a character
-        return _read_leniently(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _refusal(error) from None
+    return _read_leniently(body)
+
+
+def _refusal(error: Exception) -> EventError:
+    if isinstance(error, RecursionError):
+        return EventError("the body is nested too deeply")
+    return EventError(f"the body is not JSON: {error}")
 
 
 def _depth(body: bytes) -> int:
@@ -158,7 +178,7 @@ def _read_leniently(body: bytes) -> Event:
         # Numbers stay the text they were: 1757840723.10 must not become …23.1.
         told = json.loads(body.decode(), parse_float=str, parse_int=str)
     except (ValueError, RecursionError) as error:
-        raise EventError(f"the body is not JSON: {error}") from None
+        raise _refusal(error) from None
     if not isinstance(told, dict):
         raise EventError(f"the body is {_kind(told)}, an object is needed")
     fields: dict[str, Any] = {}

@@ -13,7 +13,7 @@ import msgspec
 from calls.call import Call
 from calls.conversation import conversation
 from calls.directory import Directory, DirectoryChange
-from calls.events import Event, read_event
+from calls.events import Event, reread_event
 from calls.facts import DIRECTORY_CHANGED, EVENT_KINDS, SILENCE_OBSERVED, Fact
 from calls.legs import Leg, fold
 from calls.switchboard import Switchboard
@@ -34,7 +34,7 @@ def read_change(fact: Fact) -> DirectoryChange:
 
 def event_of(fact: Fact) -> Event | None:
     """The host's event in a fact, None for what callfold added itself or for a kind that is not known."""
-    return read_event(fact.body) if fact.kind in _EVENTS else None
+    return reread_event(fact.body) if fact.kind in _EVENTS else None
 
 
 class Belonging(msgspec.Struct, frozen=True, gc=False):
@@ -100,7 +100,7 @@ class Exchange:
                 continue
             self._rows.add(leader)
             if call.settled:
-                self._ended[leader] = self._last_heard(leader)
+                self._ended[leader] = self.board.last_heard(leader)
         self._touched = kept
         return failed
 
@@ -128,19 +128,20 @@ class Exchange:
         event = event_of(fact)
         if event is None and fact.kind != SILENCE_OBSERVED:
             return
+        legs, touched = self.legs, self._touched
         route = self.board.route(fact, event)
         for move in route.moves:
-            self._touched[move.unique_id] = None
+            touched[move.unique_id] = None
             if not move.old:
                 continue
             if self.board.leader(move.old) == move.old:
-                self._touched[move.old] = None  # it leads on, without this leg
+                touched[move.old] = None  # it leads on, without this leg
             else:
                 self._lost.discard(move.old)
                 self._retract(move.old)
         for unique_id in route.legs:
-            self.legs[unique_id] = fold(self.legs.get(unique_id), fact, event, unique_id, counts=route.counts)
-            self._touched[unique_id] = None
+            legs[unique_id] = fold(legs.get(unique_id), fact, event, unique_id, counts=route.counts)
+            touched[unique_id] = None
 
     def _retract(self, leader: str) -> None:
         """A row whose leg leads no longer is no row any more."""
@@ -177,7 +178,7 @@ class Exchange:
             self._rows.add(leader)
             self._gone.discard(leader)
             if call.settled:
-                self._ended[leader] = self._last_heard(leader)
+                self._ended[leader] = self.board.last_heard(leader)
             else:
                 self._ended.pop(leader, None)
 
@@ -190,9 +191,6 @@ class Exchange:
             if (found or leg in self._touched) and self._placed.get(leg) != place:
                 self._placed[leg] = self._moved[leg] = place
 
-    def _last_heard(self, leader: str) -> datetime:
-        return max(self.legs[leg].last.at for leg in self.board.members(leader) if leg in self.legs)
-
     def take(self) -> Changes:
         """What changed since the last time."""
         self.tell()
@@ -202,18 +200,13 @@ class Exchange:
 
     def _sweep(self, now: datetime) -> None:
         """Forget what settled a while ago, so that memory follows the open calls and not the history."""
-        self._next_sweep = now + FORGET_AFTER / 4
+        self._next_sweep = now + FORGET_AFTER / 2
         self.tell(quiet_since=now - FORGET_AFTER)
         for leader in [leader for leader, at in self._ended.items() if now - at > FORGET_AFTER]:
-            if now - self._last_heard(leader) > FORGET_AFTER:  # nor was it touched since it was told
+            if now - self.board.last_heard(leader) > FORGET_AFTER:  # nor was it touched since it was told
                 self._forget(leader)
-        lost = [
-            unique_id
-            for unique_id, leg in self.legs.items()
-            if now - leg.last.at > FORGET_LOST_AFTER and self.board.leader(unique_id) not in self._rows
-        ]
-        for unique_id in lost:
-            self._forget(unique_id)
+        for leader in [one for one in self._lost if now - self.board.last_heard(one) > FORGET_LOST_AFTER]:
+            self._forget(leader)
 
     def _forget(self, unique_id: str) -> None:
         leader = self.board.leader(unique_id)
@@ -222,7 +215,7 @@ class Exchange:
         self._ended.pop(leader, None)
         self._rows.discard(leader)
         # Whoever wakes it before the next take() must find all of it: the tables do not know it yet.
-        untold = leader in self._lost or any(leg in self._moved for leg in members)
+        untold = leader in self._lost or not self._moved.keys().isdisjoint(members)
         for leg in members:
             self.legs.pop(leg, None)
             self._placed.pop(leg, None)

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from copy import copy
 from math import isqrt
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeVar, overload
 
 V = TypeVar("V")
+D = TypeVar("D")
 
 _FEW: Final = 16
 
@@ -51,7 +52,17 @@ class Layered(Mapping[str, V]):
         return value
 
     def __contains__(self, key: object) -> bool:
-        return (self._layer[key] is not None) if key in self._layer else key in self._base
+        layer = self._layer
+        return (layer[key] is not None) if layer and key in layer else key in self._base
+
+    @overload
+    def get(self, key: str, /) -> V | None: ...
+    @overload
+    def get(self, key: str, /, default: V | D) -> V | D: ...
+    def get(self, key: str, /, default: object = None) -> object:
+        """As of any mapping; what is missing costs no exception."""
+        value = self._layer[key] if self._layer and key in self._layer else self._base.get(key)
+        return default if value is None else value
 
     def __iter__(self) -> Iterator[str]:
         yield from (key for key in self._base if key in self)

@@ -7,6 +7,7 @@ call then is the conversation's.
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from calls.events import Event
 from calls.facts import SILENCE_OBSERVED, Fact
@@ -123,59 +124,57 @@ def fold(leg: Leg | None, fact: Fact, event: Event | None, unique_id: str, *, co
     if leg is None:
         leg = Leg(unique_id=unique_id, first=when, last=when, recovered=fact.source == "recovery")
     if fact.kind == SILENCE_OBSERVED:
-        return msgspec.structs.replace(leg, silence=read_silence(fact.body))
+        return replace(leg, silence=read_silence(fact.body))
     if event is None:
         return leg
-    changed = _changes(leg, fact.kind, event, when, counts=counts)
-    changed["last"] = when
-    if fact.source == "recovery":
-        changed["recovered"] = True
-    if event.external_initiated:
-        changed["external_initiated"] = True
-    return msgspec.structs.replace(leg, **changed)
+    if fact.source == "recovery" and not leg.recovered:
+        leg = replace(leg, recovered=True)
+    if event.external_initiated and not leg.external_initiated:
+        leg = replace(leg, external_initiated=True)
+    return _after(leg, fact.kind, event, when, counts=counts)
 
 
-def _changes(leg: Leg, kind: str, event: Event, when: Moment, *, counts: bool) -> dict[str, object]:
+def _after(leg: Leg, kind: str, event: Event, when: Moment, *, counts: bool) -> Leg:
     match kind:
         case "start":
-            return {} if leg.start else {"start": Start(event.phone.strip(), event.trunk.strip())}
+            return replace(leg, last=when, start=leg.start or Start(event.phone.strip(), event.trunk.strip()))
         case "dial":
-            return _dial(leg, event, when)
-        case "bridge":
-            changed = _told(leg, event)
-            changed.update({"visits": _enter(leg.visits, event, when)} if counts else {"late": True})
-            return changed
-        case "bridge_leave":
-            changed = _told(leg, event)
-            changed["leaves"] = True
-            changed["visits"] = _leave(leg.visits, event.bridge_id.strip(), when)
-            return changed
+            return replace(leg, last=when, dials=_dial(leg.dials, event, when))
+        case "bridge" | "bridge_leave" | "new_callerid":
+            return _channel(leg, kind, event, when, counts=counts)
         case "bridge_destroy":
-            return {"visits": _end(leg.visits, event.bridge_id.strip(), when)}
-        case "new_callerid":
-            changed = _told(leg, event)
-            if event.context.strip() == "inoffice":
-                changed["sought"] = True
-            return changed
+            return replace(leg, last=when, visits=_end(leg.visits, event.bridge_id.strip(), when))
         case "hangup":
-            return _hangup(leg, event, when)
+            return replace(leg, last=when, hangup=_hangup(leg.hangup, event, when))
         case _:
-            return {}
+            return replace(leg, last=when)
 
 
-def _told(leg: Leg, event: Event) -> dict[str, object]:
+def _channel(leg: Leg, kind: str, event: Event, when: Moment, *, counts: bool) -> Leg:
     """What a channel says of itself; an empty or unknown text does not replace what is known."""
-    changed: dict[str, object] = {}
-    if event.channel != leg.channel and (channel := _said(event.channel)):
-        changed["channel"] = channel
-    if event.connected != leg.connected and (connected := _said(event.connected)):
-        changed["connected"] = connected
-    if not leg.exten and (exten := _said(event.exten)):
-        changed["exten"] = exten
-    # After a transfer the Local half carries the customer's number: the first word about a channel is its own.
-    if not leg.number and (number := _said(event.caller)):
-        changed["number"] = number
-    return changed
+    visits, leaves, late, sought = leg.visits, leg.leaves, leg.late, leg.sought
+    if kind == "bridge_leave":
+        visits, leaves = _leave(visits, event.bridge_id.strip(), when), True
+    elif kind == "new_callerid":
+        sought = sought or event.context.strip() == "inoffice"
+    elif counts:
+        visits = _enter(visits, event, when)
+    else:
+        late = True
+    channel, connected = event.channel, event.connected
+    return replace(
+        leg,
+        last=when,
+        visits=visits,
+        leaves=leaves,
+        late=late,
+        sought=sought,
+        channel=leg.channel if channel == leg.channel else _said(channel) or leg.channel,
+        connected=leg.connected if connected == leg.connected else _said(connected) or leg.connected,
+        exten=leg.exten or _said(event.exten),
+        # After a transfer the Local half carries the customer's number: the first word about a channel is its own.
+        number=leg.number or _said(event.caller),
+    )
 
 
 def _said(text: str) -> str:
@@ -183,12 +182,12 @@ def _said(text: str) -> str:
     return "" if text == "<unknown>" else text
 
 
-def _dial(leg: Leg, event: Event, when: Moment) -> dict[str, object]:
+def _dial(dials: tuple[Dial, ...], event: Event, when: Moment) -> tuple[Dial, ...]:
     dial = Dial(event.kind_of_call, event.phone.strip(), event.numbers, event.trunk.strip(), when)
-    for known in leg.dials:
-        if known.numbers == dial.numbers and msgspec.structs.replace(known, when=when) == dial:
-            return {}
-    return {"dials": (*leg.dials, dial)}
+    for known in dials:
+        if known.numbers == dial.numbers and replace(known, when=when) == dial:
+            return dials
+    return (*dials, dial)
 
 
 def _enter(visits: tuple[Visit, ...], event: Event, when: Moment) -> tuple[Visit, ...]:
@@ -221,7 +220,7 @@ def closed(visit: Visit, when: Moment) -> Visit:
     return Visit(visit.bridge, visit.entered, when)
 
 
-def _hangup(leg: Leg, event: Event, when: Moment) -> dict[str, object]:
+def _hangup(known: Hangup | None, event: Event, when: Moment) -> Hangup:
     """The first hangup stands; a later one (delivered twice, or recovered) only fills what was not told."""
     told = Hangup(
         call_type=event.kind_of_call,
@@ -234,12 +233,11 @@ def _hangup(leg: Leg, event: Event, when: Moment) -> dict[str, object]:
         external_initiated=bool(event.external_initiated),
         when=when,
     )
-    known = leg.hangup
     if known is None:
-        return {"hangup": told}
+        return told
     better = told if told.answered and not known.answered else known
     filled = {
         name: getattr(better, name) or getattr(told, name) or getattr(known, name)
         for name in ("call_type", "status", "phone", "numbers", "trunk", "start_time", "end_time")
     }
-    return {"hangup": msgspec.structs.replace(known, **filled)}
+    return replace(known, **filled)

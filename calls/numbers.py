@@ -38,7 +38,7 @@ def is_extension(text: str) -> bool:
 
     Departments and FollowMe numbers have the same shape; the directory knows which they are.
     """
-    return 3 <= len(text) <= 4 and text.isascii() and text.isdigit()
+    return len(text) in (3, 4) and text.isdigit() and text.isascii()
 
 
 def is_unknown(text: str) -> bool:

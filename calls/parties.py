@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
@@ -22,10 +23,13 @@ class Party(msgspec.Struct, frozen=True, gc=False):
 
 NOBODY: Final = Party("unknown")
 LOCAL: Final = Party("local")
-_ORIGINATED: Final = re.compile(r"^Local/(?P<person>\d{3,4})@web-originate")
+ORIGINATE: Final = "@web-originate"
+"""In the name of the Local pair by which a CRM has a phone rung."""
+_ORIGINATED: Final = re.compile(rf"^Local/(?P<person>\d{{3,4}}){ORIGINATE}")
 _PEER: Final = re.compile(r"^[A-Za-z0-9]+/(?P<peer>.+)-[0-9a-fA-F]+$")
 
 
+@lru_cache(maxsize=4096)
 def peer(channel: str) -> str:
     """``151`` of ``SIP/151-00000006``: the phone or trunk that a channel belongs to, "" for other forms."""
     found = _PEER.match(channel)
@@ -37,17 +41,15 @@ def party(leg: Leg, directory: Directory) -> Party:
 
     The trunk in Channel is not the line, but says that the leg is outside (events.md 3).
     """
-    if leg.channel:
-        if local_pair(leg.channel):
-            rung = _ORIGINATED.match(leg.channel)
-            return Party("person", rung["person"]) if rung else LOCAL
-        device = peer(leg.channel)
+    channel, number = leg.channel, leg.number
+    if channel.startswith("Local/") and local_pair(channel):
+        rung = _ORIGINATED.match(channel) if ORIGINATE in channel else None
+        return Party("person", rung["person"]) if rung else LOCAL
+    device = peer(channel) if channel else ""
+    if device:
         if is_extension(device):
             return Party("person", device)
-    else:
-        device = ""
-    number = leg.number
-    if is_extension(number) and not device:
+    elif is_extension(number):
         return Party("person", number)
     if leg.start:
         return Party("outside", incoming_number(leg, directory) or "")
@@ -72,10 +74,15 @@ def incoming_number(leg: Leg, directory: Directory) -> str | None:
     """E.164 of the customer as start, dial or hangup of the incoming leg tell; a line's own id is no number."""
     told: list[tuple[str, str]] = []
     if leg.start:
+        number = directory.e164(leg.start.phone, leg.start.trunk) if leg.start.trunk else None
+        if number:
+            return number  # by far the most calls: the first that is told, on its own line
         told.append((leg.start.phone, leg.start.trunk))
     told += [(dial.phone, dial.trunk) for dial in leg.dials]
-    if leg.hangup:
-        told.append((leg.hangup.phone, leg.hangup.trunk))
+    if hangup := leg.hangup:
+        # A leg to somebody's mobile on the customer's behalf tells the customer in Extensions (events.md 6).
+        behalf = [] if hangup.call_type != "1" else [one for one in hangup.numbers if not is_extension(one)]
+        told += [(phone, hangup.trunk) for phone in (*behalf, hangup.phone)]
     line = next((trunk for _, trunk in told if trunk), None)
     told.append((leg.number, line or ""))
     for phone, trunk in told:
@@ -94,11 +101,8 @@ def named(numbers: Iterable[str], directory: Directory, customer: str | None) ->
     """Persons of the enterprise among numbers: extensions as such, mobiles in E.164; departments are none."""
     found: list[str] = []
     for number in numbers:
-        if is_extension(number):
-            name: str | None = number if directory.is_person(number) else None
-        else:
-            name = directory.e164(number)
-            name = None if name == customer else name
-        if name and name not in found:
+        # An extension that is no person is no number of E.164 either.
+        name = number if directory.is_person(number) else directory.e164(number)
+        if name and name != customer and name not in found:
             found.append(name)
     return tuple(found)

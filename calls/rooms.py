@@ -5,9 +5,7 @@ conversations). Events of different bridges may arrive in another order than the
 one bridge do not; so two stays are apart in time only where that order proves it.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 import msgspec
@@ -51,15 +49,17 @@ def meetings(
 
     The legs ``joined`` are in one room with the other party though no event shows what joins their bridges.
     """
+    party = [_Stay(unique_id, visit) for unique_id in other for visit in legs[unique_id].visits]
+    if not party:
+        return []
     bridges: dict[str, list[_Stay]] = {}
     for unique_id, leg in legs.items():
         for visit in leg.visits:
             if visit.bridge:
                 bridges.setdefault(visit.bridge, []).append(_Stay(unique_id, visit))
     rooms = _Rooms(legs, people, bridges, other)
-    for unique_id in other:
-        for visit in legs[unique_id].visits:
-            rooms.seek(_Stay(unique_id, visit), joined)
+    for stay in party:
+        rooms.seek(stay, joined)
     rooms.seek_through()
     return rooms.told()
 
@@ -74,17 +74,20 @@ def _left(visit: Visit) -> int:
 
 
 def _met(one: Visit, other: Visit) -> bool:
-    return one.entered.position <= _left(other) and other.entered.position <= _left(one)
+    return (other.left is None or one.entered.position <= other.left.position) and (
+        one.left is None or other.entered.position <= one.left.position
+    )
 
 
 def _meeting(leg: str, stay: int, visits: Iterable[Visit]) -> Meeting:
     since: Moment | None = None
     until: Moment | None = None
     for visit in visits:
-        if since is None or visit.entered.position > since.position:
-            since = visit.entered
-        if visit.left is not None and (until is None or visit.left.position < until.position):
-            until = visit.left
+        entered, left = visit.entered, visit.left
+        if since is None or entered.position > since.position:
+            since = entered
+        if left is not None and (until is None or left.position < until.position):
+            until = left
     assert since is not None
     if until is not None and until.position < since.position:
         until = since
@@ -106,19 +109,9 @@ class _Rooms:
         self.likely: list[_Found] = []
         """Nothing proves that these did not meet."""
         self._ways: list[tuple[_Stay, _Stay]] = []
+        self._halves: dict[str, list[str]] = {}
+        self._proved: _Order | None = None
         self._steps = LONGEST_SEARCH
-
-    @cached_property
-    def _halves(self) -> Mapping[str, list[str]]:
-        halves: dict[str, list[str]] = {}
-        for unique_id, leg in self._legs.items():
-            if pair := leg.local_pair:
-                halves.setdefault(pair, []).append(unique_id)
-        return halves
-
-    @cached_property
-    def _apart(self) -> "_Order":
-        return _Order(self._legs)
 
     def seek(self, party: _Stay, joined: Collection[str]) -> None:
         """Add whom the other party met in this stay."""
@@ -126,39 +119,43 @@ class _Rooms:
             if stay.leg in self._other:
                 continue
             at_once = _met(party.visit, stay.visit)
-            if not at_once and not self._fits([party], stay):
+            if not at_once and self._apart(party.visit, stay.visit):
                 continue
             if self._people[stay.leg].role == "local":
                 self._ways.append((party, stay))
             else:
-                self._add(self.sure if at_once else self.likely, stay.leg, party, stay)
+                self._add(self.sure if at_once else self.likely, stay.leg, (party.visit, stay.visit))
         for manager in joined:
             for visit in self._legs[manager].visits:
                 found = self.sure if _met(party.visit, visit) else self.likely
-                self._add(found, manager, party, _Stay(manager, visit))
+                self._add(found, manager, (party.visit, visit))
 
     def told(self) -> list[Meeting]:
         """All meetings found, in order; one that is only likely where its person is found in no other."""
         if len(self.sure) == 1 and not self.likely:
             return [self.sure[0].meeting]
-        known = {self._people[found.meeting.leg].number for found in self.sure}
-        for found in sorted(self.likely, key=_order):
-            number = self._people[found.meeting.leg].number
-            if number not in known:
-                known.add(number)
-                self.sure.append(found)
+        if self.likely:
+            known = {self._people[found.meeting.leg].number for found in self.sure}
+            for found in sorted(self.likely, key=_order):
+                number = self._people[found.meeting.leg].number
+                if number not in known:
+                    known.add(number)
+                    self.sure.append(found)
         return [found.meeting for found in sorted(self.sure, key=_order)]
 
     @staticmethod
-    def _add(found: list[_Found], leg: str, *path: _Stay) -> None:
-        stay, came = path[0].visit.entered.position, path[1].visit.entered.position
-        found.append(_Found(max(stay, came), _meeting(leg, stay, [one.visit for one in path])))
+    def _add(found: list[_Found], leg: str, path: Sequence[Visit]) -> None:
+        stay, came = path[0].entered.position, path[1].entered.position
+        found.append(_Found(max(stay, came), _meeting(leg, stay, path)))
 
     def seek_through(self) -> None:
         """Add who is reached through Local pairs alone."""
         if not self._ways:
             return
         direct = {found.meeting.leg for found in (*self.sure, *self.likely)}.union(self._other)
+        for unique_id, leg in self._legs.items():
+            if self._people[unique_id].role == "local":
+                self._halves.setdefault(leg.local_pair, []).append(unique_id)
         for party, half in self._ways:
             self._behind(party, half, direct)
 
@@ -168,10 +165,10 @@ class _Rooms:
         found = [path for path in paths if path[-1].leg not in direct]
         there = [path for path in found if self._at_once(path)]
         for path in there:
-            self._add(self.sure, path[-1].leg, *path)
+            self._add(self.sure, path[-1].leg, [stay.visit for stay in path])
         if not there:
             for path in found:
-                self._add(self.likely, path[-1].leg, party, half)
+                self._add(self.likely, path[-1].leg, (party.visit, half.visit))
 
     def _paths(self, path: list[_Stay], seen: set[str]) -> Iterator[list[_Stay]]:
         """Ways from a bridge through Local pairs to somebody, no two stays of which are proved to be apart."""
@@ -198,38 +195,49 @@ class _Rooms:
                 yield [*path, stay]
 
     def _fits(self, path: list[_Stay], stay: _Stay) -> bool:
-        ended = self._apart.ended_before
-        return not any(ended(one.visit, stay.visit) or ended(stay.visit, one.visit) for one in path)
+        for one in path:
+            if self._apart(one.visit, stay.visit):
+                return False
+        return True
+
+    def _apart(self, one: Visit, other: Visit) -> bool:
+        """True where one of these stays is proved to have ended before the other began."""
+        if one.entered.position < _left(other) and other.entered.position < _left(one):
+            return False  # what arrived the other way round no order proves
+        if self._proved is None:
+            self._proved = _Order(self._legs)
+        return self._proved.ended_before(one, other) or self._proved.ended_before(other, one)
 
     @staticmethod
     def _at_once(path: list[_Stay]) -> bool:
-        return max(stay.visit.entered.position for stay in path) <= min(_left(stay.visit) for stay in path)
+        return max([stay.visit.entered.position for stay in path]) <= min(
+            [_left(stay.visit) for stay in path]
+        )
 
 
 class _Order:
     """Which stays ended before others began, by the order within legs and within bridges alone."""
 
     def __init__(self, legs: Mapping[str, Leg]) -> None:
-        steps: list[tuple[int, int, str, str, Visit]] = []
+        steps: list[tuple[int, int, int, str, Visit]] = []
         for unique_id, leg in legs.items():
             for visit, following in zip_longest(leg.visits, leg.visits[1:]):
-                steps.append((visit.entered.position, 1, unique_id, visit.bridge, visit))
+                steps.append((visit.entered.position, 1, len(steps), unique_id, visit))
                 if visit.left is not None:
                     # Entering the next bridge implies leaving the last: that is no event of the last.
                     implied = following is not None and following.entered.position == visit.left.position
-                    steps.append((visit.left.position, 0 if implied else 2, unique_id, visit.bridge, visit))
-        steps.sort(key=lambda step: step[:2])
+                    steps.append((visit.left.position, 0 if implied else 2, len(steps), unique_id, visit))
+        steps.sort()
         self._began: dict[int, int] = {}
         self._over: dict[int, int] = {}
-        last: dict[str, int] = {}
-        for place, (_, turn, unique_id, bridge, visit) in enumerate(steps):
-            before = last.get(f"leg {unique_id}", 0)
+        of_leg: dict[str, int] = {}
+        of_bridge: dict[str, int] = {}
+        for place, (_, turn, _, unique_id, visit) in enumerate(steps):
+            before = of_leg.get(unique_id, 0) | 1 << place
             if turn:
-                before |= last.get(f"bridge {bridge}", 0)
-            before |= 1 << place
-            last[f"leg {unique_id}"] = before
-            if turn:
-                last[f"bridge {bridge}"] = before
+                before |= of_bridge.get(visit.bridge, 0)
+                of_bridge[visit.bridge] = before
+            of_leg[unique_id] = before
             if turn == 1:
                 self._began[id(visit)] = before
             else:
@@ -248,16 +256,11 @@ def without_leaves(legs: Mapping[str, Leg], leader: str) -> Mapping[str, Leg]:
     gone (DESIGN: hosts send start, dial, bridge, hangup at the least); after the leader's, also who was alone
     all the time.
     """
-    if any(leg.leaves for leg in legs.values()):
-        return legs
-    gone: dict[str, Moment] = {}
-    for unique_id, leg in legs.items():
-        if leg.hangup:
-            pair = leg.local_pair
-            for other, half in legs.items():
-                if other == unique_id or (pair and half.local_pair == pair):
-                    gone[other] = min(gone.get(other, leg.hangup.when), leg.hangup.when)
-    if not gone or not any(leg.inside for leg in legs.values()):
+    for leg in legs.values():
+        if leg.leaves:
+            return legs
+    gone = _hung_up(legs)
+    if not gone or not any([leg.inside for leg in legs.values()]):
         return legs
     joined = _last_entered(legs)
     seen = {
@@ -265,6 +268,22 @@ def without_leaves(legs: Mapping[str, Leg], leader: str) -> Mapping[str, Leg]:
         for unique_id, leg in legs.items()
     }
     return _let_the_lonely_go(seen, joined, gone.get(leader))
+
+
+def _hung_up(legs: Mapping[str, Leg]) -> dict[str, Moment]:
+    """When each leg, or another half of its Local pair, hung up first."""
+    gone: dict[str, Moment] = {}
+    pairs: dict[str, Moment] = {}
+    for unique_id, leg in legs.items():
+        if leg.hangup:
+            gone[unique_id] = when = leg.hangup.when
+            if pair := leg.local_pair:
+                pairs[pair] = min(pairs.get(pair, when), when)
+    if pairs:
+        for unique_id, leg in legs.items():
+            if (pair := leg.local_pair) in pairs:
+                gone[unique_id] = pairs[pair]
+    return gone
 
 
 def _last_entered(legs: Mapping[str, Leg]) -> dict[str, Moment]:
@@ -303,10 +322,12 @@ def _let_the_lonely_go(
                 stays.setdefault(visit.bridge, []).append(unique_id)
             else:
                 ends[visit.bridge] = max(ends.get(visit.bridge, visit.left), visit.left)
+    if not stays:
+        return legs
     rooms = _joined(stays, legs)
-    people = Counter(
-        rooms[bridge] for bridge, inside in stays.items() for one in inside if not legs[one].local_pair
-    )
+    people = dict.fromkeys(rooms.values(), 0)
+    for bridge, inside in stays.items():
+        people[rooms[bridge]] += sum([not legs[one].local_pair for one in inside])
     for bridge, inside in stays.items():
         when = ends.get(bridge, over) if len(inside) == 1 else over
         if when is not None and (len(inside) == 1 or people[rooms[bridge]] < 2):

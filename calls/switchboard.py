@@ -20,7 +20,7 @@ from calls.facts import SILENCE_OBSERVED, Fact
 from calls.legs import local_pair
 from calls.numbers import is_extension
 from calls.parties import peer
-from calls.ties import RUNG, Tie, ties, traits
+from calls.ties import RUNG, Tie, forwarded, ties, traits
 from calls.times import host_end
 from calls.unique_ids import NO_EPOCH, age
 
@@ -62,7 +62,7 @@ class _Leg(msgspec.Struct):
     group: "_Group"
     first_at: datetime
     rank: int = 3
-    """0: has a start; 1: a dial that began a call; 2: the caller's channel; 3: anything else."""
+    """0: has a start; 1: a dial that began a call; 2: the caller's channel; 3: anything else; 4: to a mobile."""
     bridge: str = ""
     """The bridge it is in."""
     bridges: tuple[str, ...] = ()
@@ -73,8 +73,10 @@ class _Leg(msgspec.Struct):
     dialled: bool = False
     ties: tuple[Tie, ...] = ()
     traits: tuple[str, ...] = ()
-    hung: tuple[datetime, str] | None = None
-    """When its hangup came, and the EndTime in it."""
+    hung: datetime | None = None
+    """When its hangup came."""
+    hung_up: datetime | None = None
+    """When it hung up by its host's clock."""
 
 
 class _Group(msgspec.Struct, eq=False):
@@ -85,6 +87,8 @@ class _Group(msgspec.Struct, eq=False):
     begins: bool = False
     """It has a beginning of its own: a start, or a dial that is nobody's mobile."""
     host: "_Group | None" = None
+    top: "_Group | None" = None
+    """Of a guest: the group that leads the conversation, its host or the host's."""
     guests: "tuple[_Group, ...]" = ()
     tied: tuple[str, Tie] | None = None
     """The leg and the tie that made it a guest."""
@@ -101,10 +105,7 @@ class _Group(msgspec.Struct, eq=False):
 
     def root(self) -> "_Group":
         """The group that leads the conversation."""
-        group = self
-        while (host := group.host) is not None:
-            group = host
-        return group
+        return self.top or self
 
     def visits(self, other: "_Group") -> bool:
         """True where ``other`` is this group, its host, or the host's."""
@@ -161,6 +162,11 @@ class Switchboard:
         leg = self._legs.get(unique_id)
         return leg.group.root().leader if leg else unique_id
 
+    def last_heard(self, unique_id: str) -> datetime:
+        """When the newest event of this leg's conversation came; long ago for a leg never seen."""
+        leg = self._legs.get(unique_id)
+        return (leg and leg.group.root().last_at) or EARLIEST
+
     def members(self, unique_id: str) -> tuple[str, ...]:
         """All legs of this leg's conversation."""
         leg = self._legs.get(unique_id)
@@ -203,12 +209,14 @@ class Switchboard:
         for unique_id, leg in gone.items():
             for name in leg.bridges:
                 bridge = self._bridges.get(name)
-                if bridge is not None and all(seen in gone for seen in bridge.seen):
+                if bridge is not None and bridge.seen.keys() <= gone.keys():
                     del self._bridges[name]
-            for index, names in ((self._pairs, leg.pairs), (self._linked, leg.linked)):
-                for name in names:
-                    if index.get(name) in gone:
-                        del index[name]
+            for name in leg.pairs:
+                if self._pairs.get(name) in gone:
+                    del self._pairs[name]
+            for name in leg.linked:
+                if self._linked.get(name) in gone:
+                    del self._linked[name]
             _drop(self._known, leg.traits, unique_id)
             for tie in leg.ties:
                 _drop(self._tied, _names(tie), unique_id)
@@ -222,7 +230,7 @@ class Switchboard:
         unique_id = event.unique_id.strip()
         kind = fact.kind
         if kind in {"bridge_create", "bridge_destroy"} and (event.bridge_id.strip() or not unique_id):
-            return self._whole_bridge(kind, event.bridge_id.strip())
+            return self._whole_bridge(kind, event.bridge_id.strip(), fact.occurred_at)
         if not unique_id:
             return Route(())
         before: dict[str, str] = {}
@@ -232,14 +240,17 @@ class Switchboard:
             leg = _Leg(unique_id, _Group([unique_id], unique_id), fact.occurred_at)
             self._legs[unique_id] = leg
             before[unique_id] = ""
-        rank = leg.rank
+        rank, bridges = leg.rank, leg.bridges
         counts = self._note(leg, kind, event, fact.occurred_at)
         if leg.rank != rank:
-            self._remember(leg.group, before)
-            self._elect(leg.group)
-        self._join_all(leg, kind, event, before)
+            self._lead(leg, before)
+        if leg.bridges is not bridges:
+            self._join_bridge(leg, leg.bridges[-1], before)
+        if event.linked_id or event.channel != leg.channel:
+            self._join_named(leg, event, before)
         self._tie(leg, kind, event, before)
-        root = leg.group.root()
+        group = leg.group
+        root = group.top or group
         root.silent, root.last_at = False, fact.occurred_at
         if kind in {"dial", "bridge", "new_callerid"} and self._legs[root.leader].hung is not None:
             root.went_on = True
@@ -264,17 +275,21 @@ class Switchboard:
                 leg.rank = 0
             case "dial":
                 leg.dialled = True
-                if leg.rank > 1 and self._is_main_dial(event):
+                if forwarded(event, self.directory):
+                    if leg.rank == 3 or (leg.rank == 2 and leg.pairs):
+                        leg.rank = 4
+                elif leg.rank > 1 and self._is_main_dial(event):
                     leg.rank = 1
             case "bridge":
-                if leg.rank > 2 and self._is_callers_channel(event):
+                if leg.rank > 2 and self._is_callers_channel(event, leg.rank):
                     leg.rank = 2
                 return self._enter(leg, event.bridge_id.strip(), event.connected.strip())
             case "bridge_leave":
                 leg.group.leaves = True
                 self._leave(leg, event.bridge_id.strip())
-            case "hangup" if leg.hung is None or not leg.hung[1]:
-                leg.hung = (at, event.end_time.strip())
+            case "hangup" if leg.hung_up is None:
+                leg.hung = leg.hung or at
+                leg.hung_up = host_end(leg.unique_id, event.end_time.strip(), self.directory.profile.timezone)
             case _:
                 pass
         return True
@@ -288,9 +303,11 @@ class Switchboard:
         return event.kind_of_call != "1" or not (numbers := event.numbers) or any(map(is_extension, numbers))
 
     @staticmethod
-    def _is_callers_channel(event: Event) -> bool:
+    def _is_callers_channel(event: Event, rank: int) -> bool:
         """A phone of the enterprise whose channel carries what was dialled (events.md 4, bridge)."""
-        return bool(event.exten.strip()) and is_extension(event.caller.strip())
+        if not event.exten.strip() or not is_extension(event.caller.strip()):
+            return False
+        return rank == 3 or not local_pair(event.channel.strip())
 
     def _enter(self, leg: _Leg, name: str, connected: str) -> bool:
         if not name:
@@ -332,12 +349,12 @@ class Switchboard:
         bridge = self._bridges.get(name)
         if bridge is None:
             bridge = self._bridges[name] = _Bridge({}, set())
-        if leg.unique_id not in bridge.seen:
-            bridge.seen[leg.unique_id] = None
+        if name not in leg.bridges:
+            bridge.seen.setdefault(leg.unique_id)
             leg.bridges = (*leg.bridges, name)
         return bridge
 
-    def _whole_bridge(self, kind: str, name: str) -> Route:
+    def _whole_bridge(self, kind: str, name: str, at: datetime) -> Route:
         bridge = self._bridges.get(name)
         if bridge is None or kind == "bridge_create":
             return Route(())
@@ -345,31 +362,30 @@ class Switchboard:
         inside = tuple(sorted((leg for leg in bridge.inside if leg in self._legs), key=age))
         bridge.inside.clear()
         for unique_id in inside:
-            self._legs[unique_id].bridge = ""
-            self._legs[unique_id].group.leaves = True
+            leg = self._legs[unique_id]
+            leg.bridge, leg.group.leaves = "", True
+            leg.group.root().last_at = at
         return Route(inside)
 
     # strong links, never undone
 
-    def _join_all(self, leg: _Leg, kind: str, event: Event, before: dict[str, str]) -> None:
-        """Seen in one bridge, two halves of one Local name, one Linkedid (events.md 6)."""
-        if kind in {"bridge", "bridge_leave"} and (bridge := event.bridge_id.strip()):
-            legs = self._legs
-            for other in self._bridges[bridge].seen:
-                if (met := legs.get(other)) is not None and met.group is not leg.group:
-                    self._join(leg, met, before)
-        if (
-            event.channel != leg.channel
-            and (pair := local_pair(event.channel.strip()))
-            and pair not in leg.pairs
-        ):
+    def _join_bridge(self, leg: _Leg, bridge: str, before: dict[str, str]) -> None:
+        """Seen in one bridge (events.md 6)."""
+        legs = self._legs
+        for other in self._bridges[bridge].seen:
+            if (met := legs.get(other)) is not None and met.group is not leg.group:
+                self._join(leg, met, before)
+
+    def _join_named(self, leg: _Leg, event: Event, before: dict[str, str]) -> None:
+        """Two halves of one Local name, one Linkedid (events.md 6)."""
+        if (pair := local_pair(event.channel.strip())) and pair not in leg.pairs:
             leg.pairs = (*leg.pairs, pair)
             half = self._pairs.setdefault(pair, leg.unique_id)
             if abs(age(half)[0] - age(leg.unique_id)[0]) <= TOGETHER:
                 self._join(leg, self._legs[half], before)
             else:
                 self._pairs[pair] = leg.unique_id
-        if event.linked_id and (linked := event.linked_id.strip()) and linked not in leg.linked:
+        if (linked := event.linked_id.strip()) and linked not in leg.linked:
             leg.linked = (*leg.linked, linked)
             self._join(leg, self._legs[self._linked.setdefault(linked, leg.unique_id)], before)
 
@@ -377,47 +393,67 @@ class Switchboard:
         if met.group is leg.group:
             return
         mine, theirs = leg.group, met.group
-        self._remember(mine, before)
-        self._remember(theirs, before)
+        loses = mine if self._goes_before(theirs.leader, mine.leader) else theirs
+        for group in (mine, theirs):
+            if group is loses or group.host is not None:
+                self._remember(group, before)
         hosts = [(group.host, group.tied) for group in (mine, theirs)]
         self._leave_host(mine)
         self._leave_host(theirs)
-        for moved in theirs.legs:
-            self._legs[moved].group = mine
-        mine.legs = [*theirs.legs, *mine.legs]
-        mine.begins |= theirs.begins
-        mine.leaves |= theirs.leaves
-        for guest in theirs.guests:
-            guest.host = mine
-        mine.guests = (*mine.guests, *theirs.guests)
-        self._elect(mine)
+        self._merge(mine, theirs)
+        if loses is mine:
+            mine.leader = theirs.leader
         if mine.begins:
             self._look_no_more(mine)
             return
         for host, tied in hosts:
             elsewhere = host is not None and host is not mine and host is not theirs
             if host is not None and elsewhere and not mine.host and host.root() is not mine:
+                self._remember(mine, before)
                 self._visit_host(mine, host, tied)
 
-    def _elect(self, group: _Group) -> None:
-        """Who leads goes by rank, not by age (DESIGN: Legs and conversations)."""
-        group.leader = min(group.legs, key=self._rank)
+    def _merge(self, mine: _Group, theirs: _Group) -> None:
+        for moved in theirs.legs:
+            self._legs[moved].group = mine
+        mine.legs = [*theirs.legs, *mine.legs]
+        mine.begins |= theirs.begins
+        mine.leaves |= theirs.leaves
+        for guest in theirs.all()[1:]:
+            guest.top = mine
+        for guest in theirs.guests:
+            guest.host = mine
+        mine.guests = (*mine.guests, *theirs.guests)
 
-    def _rank(self, unique_id: str) -> tuple[int, tuple[int, int, str]]:
-        return self._legs[unique_id].rank, age(unique_id)
+    def _lead(self, leg: _Leg, before: dict[str, str]) -> None:
+        """The leg's rank has changed."""
+        group = leg.group
+        leader = group.legs[0]
+        for one in group.legs:
+            if self._goes_before(one, leader):
+                leader = one
+        if leader != group.leader:
+            self._remember(group, before)
+            group.leader = leader
+
+    def _goes_before(self, one: str, other: str) -> bool:
+        """Who leads goes by rank, then by age (DESIGN: Legs and conversations)."""
+        mine, theirs = self._legs[one].rank, self._legs[other].rank
+        return mine < theirs or (mine == theirs and age(one) < age(other))
 
     def _remember(self, group: _Group, before: dict[str, str]) -> None:
-        """Note who leads the conversation of this group, before that changes."""
-        root = group.root()
-        for one in root.all():
+        """Note who leads the conversation of this group and its guests, before that changes."""
+        leader = (group.top or group).leader
+        for one in group.all() if group.guests else (group,):
             for unique_id in one.legs:
-                before.setdefault(unique_id, root.leader)
+                if unique_id not in before:
+                    before[unique_id] = leader
 
     def _moves(self, before: dict[str, str]) -> tuple[Move, ...]:
         legs = self._legs
         moves = []
         for unique_id, old in before.items():
-            new = legs[unique_id].group.root().leader
+            group = legs[unique_id].group
+            new = (group.top or group).leader
             if new != old:
                 moves.append(Move(unique_id, old, new))
         return tuple(moves)
@@ -437,44 +473,60 @@ class Switchboard:
             if trait not in leg.traits:
                 leg.traits = (*leg.traits, trait)
                 self._known.setdefault(trait, []).append(leg.unique_id)
-                self._call_guests(trait, before)
+                if trait in self._tied:
+                    self._call_guests(trait, leg, before)
 
     def _look_for_host(self, leg: _Leg, kind: str, event: Event, before: dict[str, str]) -> None:
-        group = leg.group
-        told = [tie for tie in ties(kind, event, leg.unique_id, self.directory) if tie not in leg.ties]
-        for tie in told:
-            leg.ties = (*leg.ties, tie)
-            for name in _names(tie):
-                self._tied.setdefault(name, []).append(leg.unique_id)
-        if kind == "start" or (kind == "dial" and not any(tie.why == "dial" for tie in leg.ties)):
+        group, anew = leg.group, bool(before)
+        for tie in ties(kind, event, leg.unique_id, self.directory):
+            if tie not in leg.ties:
+                anew = True
+                leg.ties = (*leg.ties, tie)
+                for name in _names(tie):
+                    self._tied.setdefault(name, []).append(leg.unique_id)
+        if kind == "start" or (kind == "dial" and not _is_forwarded(leg)):
             group.begins = True
             self._look_no_more(group)
             if group.host is not None:
                 self._remember(group, before)
                 self._leave_host(group)
         else:
-            self._settle(group, before, anew=bool(told or before))
+            self._settle(group, before, anew=anew)
 
     def _look_no_more(self, group: _Group) -> None:
         """A group with a beginning of its own is nobody's guest."""
         for unique_id in group.legs:
             leg = self._legs[unique_id]
-            for tie in leg.ties:
-                _drop(self._tied, _names(tie), unique_id)
-            leg.ties = ()
+            if leg.ties:
+                for tie in leg.ties:
+                    _drop(self._tied, _names(tie), unique_id)
+                leg.ties = ()
 
-    def _call_guests(self, trait: str, before: dict[str, str]) -> None:
-        """Somebody new is known under this number: those who look for it may find their call."""
-        looking = self._tied.get(trait)
-        if not looking:
-            return
-        for unique_id in tuple(looking):
+    def _call_guests(self, trait: str, newcomer: _Leg, before: dict[str, str]) -> None:
+        """Somebody new is known under this number: those who look for it elsewhere may find their call."""
+        for unique_id in tuple(self._tied[trait]):
             leg = self._legs[unique_id]
             group = leg.group
             if leg.first_at > self._now:
                 continue  # it came later: a call is being woken
-            if group.host is None or group.unsure:
+            if (group.host is None or group.unsure) and self._is_candidate(newcomer, trait, leg):
                 self._settle(group, before, anew=True)
+
+    def _is_candidate(self, newcomer: _Leg, trait: str, leg: _Leg) -> bool:
+        """Whether the newcomer's call may be what ``leg`` looks for, and is not the one it has found."""
+        root = newcomer.group.root()
+        if root is leg.group.root():
+            return False
+        for tie in leg.ties:
+            if tie.key == trait:
+                if self._may_host(newcomer, leg, tie):
+                    return True
+            elif tie.hint == trait:
+                for other in self._known.get(tie.key, ()):
+                    host = self._legs[other]
+                    if host.group.root() is root and self._may_host(host, leg, tie):
+                        return True
+        return False
 
     def _settle(self, group: _Group, before: dict[str, str], *, anew: bool) -> None:
         """Keep the host of a group while what ties it holds; else, or where there is something new, find one."""
@@ -493,7 +545,6 @@ class Switchboard:
                 host = self._find(leg, tie) if self._holds(leg, tie) else None
                 if host is not None:
                     self._remember(group, before)
-                    self._remember(host, before)
                     self._leave_host(group)
                     self._visit_host(group, host, (unique_id, tie))
                     return
@@ -504,7 +555,7 @@ class Switchboard:
             return not (leg.bridges or leg.pairs or leg.dialled)
         if tie.why == "dial" and is_extension(tie.key):
             return not is_extension(peer(leg.channel))  # a phone's own second line is a call of its own
-        if tie.why == "channel":
+        if tie.why == "channel" and len(leg.group.legs) > 1:
             return all(
                 other == leg.unique_id or self._legs[other].pairs or not self._legs[other].bridges
                 for other in leg.group.legs
@@ -513,20 +564,25 @@ class Switchboard:
 
     def _find(self, leg: _Leg, tie: Tie) -> _Group | None:
         """The one running call that fits; None where none does, or two equally well."""
-        known = self._known.get(tie.key, [])
-        over: set[str] = set()
+        known = self._known.get(tie.key)
+        if known is None:
+            return None
+        legs, over = self._legs, set[str]()
         fitting: dict[str, _Leg] = {}
-        for other in tuple(known):
-            host = self._legs[other]
-            root = host.group.root()
-            if root.leader in over or host.first_at > self._now or host.group.visits(leg.group):
+        for other in reversed(known):
+            host = legs[other]
+            group = host.group
+            root = group.top or group
+            if root.leader in fitting or root.leader in over:
+                continue
+            if host.first_at > self._now or group.visits(leg.group):
                 continue  # what came later than the fact that is told: a call is being woken
             if self._is_over(root, leg, tie):
                 over.add(root.leader)
-                if self._is_long_over(root, leg.first_at):
-                    _drop(self._known, (tie.key,), other)  # nobody will belong to it any more
             elif self._may_host(host, leg, tie):
                 fitting[root.leader] = host
+        if not fitting:
+            return None
         if tie.why == "channel" and tie.hint:
             fitting = self._where(fitting, tie.hint)
         leader = next(iter(fitting)) if len(fitting) == 1 else self._choose(fitting, tie)
@@ -556,9 +612,14 @@ class Switchboard:
 
     def _where(self, fitting: dict[str, _Leg], number: str) -> dict[str, _Leg]:
         """The calls in which this number takes part too, or is rung."""
-        known = (*self._known.get(number, ()), *self._known.get(RUNG + number, ()))
-        leaders = {self._legs[other].group.root().leader for other in known}
-        return {leader: host for leader, host in fitting.items() if leader in leaders}
+        found: dict[str, _Leg] = {}
+        for trait in (number, RUNG + number):
+            for other in self._known.get(trait, ()):
+                group = self._legs[other].group
+                leader = (group.top or group).leader
+                if leader in fitting:
+                    found[leader] = fitting[leader]
+        return found
 
     @staticmethod
     def _may_host(host: _Leg, leg: _Leg, tie: Tie) -> bool:
@@ -578,18 +639,13 @@ class Switchboard:
             return root.leaves and self._is_long_over(root, leg.first_at, EMPTY)
         if root.went_on and not (root.leaves and tie.why == "hangup"):
             return long_ago
-        came, ended = lead.hung[0], self._hung_up(lead)
         epoch = age(leg.unique_id)[0]
-        if ended is not None and epoch != NO_EPOCH:
+        if lead.hung_up is not None and epoch != NO_EPOCH:
             last = float(epoch)
-            if tie.why == "hangup" and leg.hung and (over := self._hung_up(leg)):
-                last = over.timestamp()  # who was asked in vain hung up before who asked
-            return last > (ended + CLOCKS).timestamp()
-        return leg.first_at - came > BEHIND
-
-    def _hung_up(self, leg: _Leg) -> datetime | None:
-        """By the host's clock."""
-        return host_end(leg.unique_id, leg.hung[1], self.directory.profile.timezone) if leg.hung else None
+            if tie.why == "hangup" and leg.hung_up is not None:
+                last = leg.hung_up.timestamp()  # who was asked in vain hung up before who asked
+            return last > (lead.hung_up + CLOCKS).timestamp()
+        return leg.first_at - lead.hung > BEHIND
 
     @staticmethod
     def _is_long_over(root: _Group, now: datetime, after: timedelta = BEHIND) -> bool:
@@ -600,13 +656,19 @@ class Switchboard:
         legs, leaves, inside = self._legs, False, False
         for group in root.all():
             leaves = leaves or group.leaves
-            for one in group.legs:
-                inside = inside or bool(legs[one].bridge)
+            if not inside:
+                for one in group.legs:
+                    if legs[one].bridge:
+                        inside = True
+                        break
         return leaves and inside
 
     def _visit_host(self, group: _Group, host: _Group, tied: tuple[str, Tie] | None) -> None:
+        top = host.top or host
         group.host, group.tied = host, tied
-        lead = self._legs[host.root().leader]
+        for one in group.all():
+            one.top = top
+        lead = self._legs[top.leader]
         alone = tied is not None and tied[1].why == "channel"
         group.unsure = lead.hung is not None or (alone and lead.rank != 1)
         host.guests = (*host.guests, group)
@@ -614,7 +676,17 @@ class Switchboard:
     def _leave_host(self, group: _Group) -> None:
         if group.host is not None:
             group.host.guests = tuple(guest for guest in group.host.guests if guest is not group)
-            group.host = group.tied = None
+            group.host = group.tied = group.top = None
+            for guest in group.all()[1:]:
+                guest.top = group
+
+
+def _is_forwarded(leg: _Leg) -> bool:
+    """It rings somebody's mobile on the way of another call."""
+    for tie in leg.ties:
+        if tie.why == "dial":
+            return True
+    return False
 
 
 def _names(tie: Tie) -> tuple[str, ...]:

@@ -14,14 +14,12 @@ from calls.directory import Directory
 from calls.events import Event
 from calls.legs import local_pair
 from calls.numbers import is_extension, is_unknown
-from calls.parties import peer
+from calls.parties import ORIGINATE, peer
 
 Why = Literal["dial", "local", "hangup", "moved", "channel", "sought"]
 
 NOTHING: tuple[str, ...] = ()
 RUNG = "*"
-ORIGINATE = "web-originate"
-"""Context of the Local channel that rings a manager for a click-to-call (events.md 5)."""
 SOUGHT = "inoffice"
 """Context of a phone that a blind transfer rings (events.md 4, new_callerid)."""
 
@@ -41,9 +39,9 @@ def ties(kind: str, event: Event, unique_id: str, directory: Directory) -> tuple
     """What this event says about whose call its leg is part of, the surest first."""
     match kind:
         case "dial":
-            return _forwarded(event, directory)
+            return forwarded(event, directory)
         case "hangup":
-            return _forwarded(event, directory) or _asked(event, unique_id, directory)
+            return forwarded(event, directory) or _asked(event, unique_id, directory)
         case "bridge" | "bridge_leave" | "new_callerid":
             channel = event.channel.strip()
             if local_pair(channel):
@@ -53,7 +51,7 @@ def ties(kind: str, event: Event, unique_id: str, directory: Directory) -> tuple
             return ()
 
 
-def _forwarded(event: Event, directory: Directory) -> tuple[Tie, ...]:
+def forwarded(event: Event, directory: Directory) -> tuple[Tie, ...]:
     """A leg to somebody's mobile, on the way of another call.
 
     Called for the customer, whose number stands in Extensions (2-6); or, by a transfer to a FollowMe, for the
@@ -92,8 +90,8 @@ def _asked(event: Event, unique_id: str, directory: Directory) -> tuple[Tie, ...
 
 def _local(event: Event, channel: str, directory: Directory) -> tuple[Tie, ...]:
     """A half of a Local pair speaks for who had it made: ``;2`` as itself, ``;1`` sees that party (2-9, 2-24, 2-29)."""
-    target, _, context = channel.removeprefix("Local/").partition("@")
-    if context.startswith(ORIGINATE):
+    target = channel.removeprefix("Local/").partition("@")[0]
+    if ORIGINATE in channel:
         customer = directory.e164(event.connected)
         return (Tie(customer, target, "channel"),) if customer else ()
     told = (event.caller, event.connected) if channel.endswith(";2") else (event.connected, event.caller)
@@ -164,7 +162,7 @@ def traits(kind: str, event: Event, unique_id: str, directory: Directory) -> tup
 
 
 def _known(*numbers: str | None) -> tuple[str, ...]:
-    return tuple(number for number in numbers if number)
+    return tuple([number for number in numbers if number])
 
 
 def _other_half(channel: str, unique_id: str) -> tuple[str, ...]:

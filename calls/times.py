@@ -54,12 +54,13 @@ def tell_times(
     legs: Mapping[str, Leg], lead: Leg, talks: Sequence[Meeting], timezone: str, *, ended: bool
 ) -> Times:
     """Times of the call that ``lead`` leads; ``talks`` are the stretches in which the other party was talked with."""
-    first = min(leg.first for leg in legs.values())
+    first = min([leg.first for leg in legs.values()])
     hangup = lead.hangup
     told_start = host_time(hangup.start_time, timezone) if hangup else None
     started_at = began(lead.unique_id) or told_start or first.at
     wait = talk = total = None
-    last_talk = max((talk.until.at for talk in talks if talk.until), default=None)
+    until = [talk.until.at for talk in talks if talk.until]
+    last_talk = max(until) if until else None
     if talks:
         wait = max(talks[0].since.at - first.at, ZERO)
     if ended:
@@ -84,8 +85,10 @@ def tell_times(
 
 def _end(legs: Mapping[str, Leg], lead: Leg, last_talk: datetime | None) -> datetime:
     """When the call was over by our clock: its last talk or its leading hangup, else its last event."""
-    told = [at for at in (last_talk, lead.hangup.when.at if lead.hangup else None) if at]
-    return max(told) if told else max(leg.last.at for leg in legs.values())
+    hung_up = lead.hangup.when.at if lead.hangup else None
+    if last_talk and hung_up:
+        return max(last_talk, hung_up)
+    return last_talk or hung_up or max([leg.last.at for leg in legs.values()])
 
 
 def _told_total(lead: Leg, started_at: datetime, talks: Sequence[Meeting], timezone: str) -> timedelta | None:
@@ -94,8 +97,9 @@ def _told_total(lead: Leg, started_at: datetime, talks: Sequence[Meeting], timez
     end = host_time(hangup.end_time, timezone) if hangup else None
     if hangup is None or end is None:
         return None
-    if any(_goes_on(talk, hangup.when) for talk in talks):
-        return None
+    for talk in talks:
+        if _goes_on(talk, hangup.when):
+            return None
     start = host_time(hangup.start_time, timezone)
     if start and abs(start - started_at) > WRONG_ZONE:
         # The host's texts are of another zone, or its ids of another day: stay within the texts.

@@ -4,12 +4,12 @@ An attended transfer makes a Local pair to its target. A blind one ends in a han
 CallType 2, or rings on with dials of that leg (events.md 6). A call that nobody was seen talking in has none.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 import msgspec
 
 from calls.evidence import Evidence
-from calls.legs import Dial, Leg
+from calls.legs import Dial, Hangup, Leg
 from calls.numbers import is_extension
 from calls.parties import named
 from calls.unique_ids import age
@@ -38,21 +38,23 @@ def transfers(evidence: Evidence) -> Transfers:
     """Read the transfers of a call."""
     lead = evidence.leader
     if not evidence.met:
-        answered = lead.hangup is not None and lead.hangup.answered
-        return Transfers(first_dials=lead.dials, asked=tuple(_asked(evidence)) if answered else ())
+        if lead.hangup is None or not lead.hangup.answered:
+            return Transfers(first_dials=lead.dials)
+        asked = tuple([one for numbers in _asked(evidence) for one in _persons(evidence, numbers)])
+        return Transfers(first_dials=lead.dials, asked=asked)
     # By the order of the leg's own events: those of other legs may arrive before or after them.
     talk = evidence.met[0]
     answer = talk.stay if lead.unique_id in evidence.other else talk.since.position
-    first = tuple(dial for dial in lead.dials if dial.when.position < answer)
+    first = tuple([dial for dial in lead.dials if dial.when.position < answer])
     if _is_plain(evidence, len(first)):
         return Transfers(first_dials=first)
     rung = _rung_on(evidence, len(first))
     blind = _Blind(evidence, rung)
     later = (*rung, *blind.named)
-    asked = dict.fromkeys((*(one for one in _asked(evidence) if one not in later), *later))
+    asked = _persons(evidence, [number for numbers in _asked(evidence) for number in numbers])
     return Transfers(
         first_dials=first,
-        asked=tuple(asked),
+        asked=tuple(dict.fromkeys((*[one for one in asked if one not in later], *later))),
         taken=blind.taken(),
         targets=blind.named if set(blind.named) - set(rung) else rung,
         refused=blind.refused(),
@@ -63,27 +65,34 @@ def transfers(evidence: Evidence) -> Transfers:
 def _is_plain(evidence: Evidence, first: int) -> bool:
     """Everybody of it talked, nobody was rung later, and it ended as answered: by far the most calls."""
     lead, hangup = evidence.leader, evidence.leader.hangup
+    for leg in evidence.legs.values():
+        if leg.hangup is not None and leg is not lead:
+            return False
     return (
-        len(evidence.legs) == len({meeting.leg for meeting in evidence.met}.union(evidence.other))
-        and len(lead.dials) == first
+        len(lead.dials) == first
         and (
             hangup is None
             or (hangup.answered and (hangup.call_type != "2" or evidence.direction == "internal"))
         )
-        and all(leg.hangup is None or leg is lead for leg in evidence.legs.values())
+        and len(evidence.legs) == len({meeting.leg for meeting in evidence.met}.union(evidence.other))
     )
 
 
-def _persons(evidence: Evidence, numbers: Iterable[str]) -> tuple[str, ...]:
+def _persons(evidence: Evidence, numbers: Collection[str]) -> tuple[str, ...]:
     """Of a FollowMe the extension, which is rung first, of a department everybody."""
+    if not numbers:
+        return ()
+    directory = evidence.directory
     found: list[str] = []
-    for number in numbers:
-        if follow_me := evidence.directory.follow_me(number):
-            found.append(follow_me.extension)
-        elif department := evidence.directory.department(number):
-            found += department.members
+    for number in dict.fromkeys(numbers):
+        if directory.is_person(number):
+            found.append(number)
+        elif number in directory.follow_mes:
+            found.append(directory.follow_mes[number].extension)
+        elif number in directory.departments:
+            found += directory.departments[number].members
         else:
-            found += named((number,), evidence.directory, evidence.customer)
+            found += named((number,), directory, evidence.customer)
     return tuple(dict.fromkeys(found))
 
 
@@ -93,35 +102,30 @@ def _rung_on(evidence: Evidence, first: int) -> tuple[str, ...]:
     for unique_id in sorted(evidence.other, key=age):
         leg = evidence.legs[unique_id]
         dials += leg.dials[first:] if leg is evidence.leader else leg.dials
-    return _persons(evidence, (number for dial in dials for number in dial.numbers))
+    return _persons(evidence, [number for dial in dials for number in dial.numbers])
 
 
-def _asked(evidence: Evidence) -> Iterator[str]:
-    """Whom the legs beside the other party's tell of, in the order these came to be."""
-    legs = evidence.legs
-    beside = [leg for unique_id, leg in legs.items() if unique_id not in evidence.other]
-    for leg in sorted(beside, key=lambda leg: age(leg.unique_id)):
-        if not leg.counts and not leg.sought and not leg.channel.startswith("Local/"):
-            continue
-        party = evidence.people[leg.unique_id]
+def _asked(evidence: Evidence) -> Iterator[tuple[str, ...]]:
+    """The numbers that the legs beside the other party's tell of, in the order these came to be."""
+    for unique_id in sorted(evidence.legs.keys() - evidence.other, key=age):
+        leg, party = evidence.legs[unique_id], evidence.people[unique_id]
         if party.role == "local":
-            yield from _target(evidence, leg)
+            if CONSULT in leg.channel:
+                yield (_target(leg),)
         elif leg.visits or leg.sought:
-            yield from _persons(evidence, (party.number,))
+            yield (party.number,)
         if leg is evidence.leader:
             continue
         for dial in leg.dials:
             if dial.call_type == "1" and dial.numbers and is_extension(dial.numbers[0]):
-                yield from _persons(evidence, (dial.phone,))
+                yield (dial.phone,)
         if leg.hangup and leg.hangup.call_type == "2":
-            yield from _persons(evidence, leg.hangup.numbers)
+            yield leg.hangup.numbers
 
 
-def _target(evidence: Evidence, leg: Leg) -> tuple[str, ...]:
+def _target(leg: Leg) -> str:
     """Whom an attended transfer rings."""
-    if CONSULT not in leg.channel:
-        return ()
-    return _persons(evidence, (leg.local_pair.removeprefix("Local/").partition("@")[0],))
+    return leg.local_pair.removeprefix("Local/").partition("@")[0]
 
 
 class _Blind:
@@ -131,20 +135,25 @@ class _Blind:
         self._evidence, self._rung = evidence, rung
         lead = evidence.leader
         self._hangup = lead.hangup if lead.unique_id in evidence.other else None
-        others = [leg.hangup for leg in evidence.legs.values() if leg is not lead and self._is_theirs(leg)]
-        self._moved = [hangup for hangup in others if hangup and hangup.call_type in {"0", "2"}]
+        self._moved = [
+            leg.hangup
+            for leg in evidence.legs.values()
+            if leg.hangup
+            and leg is not lead
+            and leg.hangup.call_type in {"0", "2"}
+            and self._is_theirs(leg, leg.hangup)
+        ]
         told = list(self._moved)
         if self._hangup and self._hangup.call_type == "2" and (evidence.direction == "in" or self.refused()):
             told.append(self._hangup)
-        self.named = _persons(evidence, (number for hangup in told for number in hangup.numbers))
+        self.named = _persons(evidence, [number for hangup in told for number in hangup.numbers])
 
-    def _is_theirs(self, leg: Leg) -> bool:
+    def _is_theirs(self, leg: Leg, hangup: Hangup) -> bool:
         """A leg of the other party: its channel (1-7), or what an attended transfer left to it unanswered."""
         evidence = self._evidence
         if leg.unique_id in evidence.other:
             return True
-        hangup = leg.hangup
-        if hangup is None or hangup.answered or evidence.direction != "out":
+        if hangup.answered or evidence.direction != "out":
             return False
         return evidence.customer is not None and evidence.directory.e164(hangup.phone) == evidence.customer
 

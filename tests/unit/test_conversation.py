@@ -458,6 +458,85 @@ def test_a_second_line_to_a_colleagues_mobile_is_a_call_of_its_own():
     assert (calls["out"].customer, calls["out"].caller, calls["out"].outcome) == (M, "151", "answered")
 
 
+TO_FOLLOW_ME = """
+    leg main 151
+    wait 10
+    leg mob1 M@5e0c71b2;1 300
+    leg mob2 M@5e0c71b2;2 151
+    dial mob2 1 151 M
+    leg mobile L1 M
+    wait 5
+    create Y
+    enter Y mobile 151
+    enter Y mob2 300 exten M
+    create X
+    enter X mob1 151
+    enter X main 300 exten 300
+    wait 9
+    leave X main
+    leave X mob1
+    leave Y mob2
+    leave Y mobile
+    hangup mob2 1 2 151 phone M
+    hangup main 2 2 300 phone 151 via none
+"""
+
+
+def test_a_colleague_reached_at_the_mobile_by_a_follow_me_is_an_internal_call():
+    call = one(script(TO_FOLLOW_ME))
+    assert (call.direction, call.outcome, call.customer) == ("internal", "answered", None)
+    assert (call.caller, call.dialled, call.talked) == ("151", "300", (M,))
+
+
+def test_a_colleagues_mobile_called_from_a_phone_is_an_outgoing_call_of_that_phone():
+    call = one(
+        script(
+            """
+            leg main 151
+            dial main 1 151 M
+            leg mobile L1 M
+            wait 5
+            create Y
+            enter Y mobile 151
+            enter Y main M exten M
+            wait 9
+            leave Y mobile
+            leave Y main
+            hangup main 1 2 151 phone M
+            """
+        )
+    )
+    assert (call.direction, call.customer, call.caller, call.talked) == ("out", M, "151", ("151",))
+    assert call.call_id == min(call.legs)
+
+
+def test_a_leg_to_a_mobile_does_not_take_the_lead_where_the_calls_beginning_was_lost():
+    order = script(
+        ANSWERED
+        + """
+        leg mob1 M@5e0c71b2;1 300
+        leg mob2 M@5e0c71b2;2 151
+        dial mob2 1 151 M
+        leg mobile L1 M
+        create Y
+        enter Y mobile 151
+        enter Y mob2 300 exten M
+        leave A mgr C
+        enter A mob1 C
+        wait 9
+        leave A mob1
+        leave Y mobile
+        hangup mob2 1 2 C phone M
+        leave A main
+        hangup main 0 2 151
+        """
+    )
+    kept = [fact for fact in order if fact.kind != "start" and b'"CallType": 0, "UniqueId"' not in fact.body]
+    for lost in (kept, [fact for fact in kept if fact.kind != "dial"]):
+        call = one(lost)
+        assert (call.direction, call.customer, call.talked) == ("in", C, ("151", M))
+
+
 def test_a_blind_transfer_to_a_department_asks_all_of_it():
     call = one(script(ANSWERED + "leave A mgr\nleave A main\nhangup main 2 0 901 phone C"))
     assert (call.outcome, call.consulted) == ("lost_in_transfer", ("150", "153"))
