@@ -1,14 +1,16 @@
 """Recorded, quoted and emulated calls, event by event as they stood on the wire: they end in the truth.
 
-Each file is played in an enterprise of its own at full speed: as it is, and as the hosts send it that know only the
-four oldest types; the recorded ones also in their recorded times, pressed together. The recordings are no part of
-this repository. CALLFOLD_TEST_CORPUS names their folder; without it they are looked for beside the repository.
+Each file is played in an enterprise of its own: at full speed as it is, and as the hosts send it that know only the
+four oldest types; and in its recorded times, pressed together (CALLFOLD_TEST_PACE=1: not even that). The recordings
+are no part of this repository. CALLFOLD_TEST_CORPUS names their folder; without it they are looked for beside the
+repository.
 """
 
 import asyncio
 import os
 import re
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,10 @@ FOLDER = Path(
 NONE = f"no recorded events in {FOLDER.name}: set CALLFOLD_TEST_CORPUS to the folder that holds them"
 AT_ONCE = 12
 """How many are played at the same time: more would keep each other waiting for longer than a call may be silent."""
-FASTER = Pace.parse("20")
+PACE = float(os.environ.get("CALLFOLD_TEST_PACE", "20"))
+"""How many times faster than recorded the files are played that keep their recorded times; 1 takes some minutes."""
+SETTLE, SILENCE = max(2.0, 15 / PACE), max(4.0, 120 / PACE)
+"""Seconds: at each pace longer than the recorded calls are silent."""
 
 CUSTOMER = "+375290000101"
 MOBILE = "+375290000102"
@@ -184,10 +189,7 @@ class Run:
 
 
 def _runs() -> list[Run]:
-    found = [(path, how) for path in sorted(FOLDER.rglob("*.jsonl")) for how in ("full", "least")]
-    found += [
-        (FOLDER / f"{name}.jsonl", "timed") for name in TRUTH if "call_id" in TRUTH[name] and FOLDER.is_dir()
-    ]
+    found = [(path, how) for path in sorted(FOLDER.rglob("*.jsonl")) for how in ("full", "least", "timed")]
     return [Run(path, how, f"{2000 + place}") for place, (path, how) in enumerate(found)]
 
 
@@ -215,8 +217,9 @@ class Played:
 
 
 async def _play(service: Running, run: Run, turns: asyncio.Semaphore) -> None:
-    pace = FASTER if run.how == "timed" else Pace.parse("max")
-    async with turns, Sender(service.url, token=run.token) as sender:
+    timed = run.how == "timed"
+    pace = Pace.parse(str(PACE) if timed else "max")
+    async with nullcontext() if timed else turns, Sender(service.url, token=run.token) as sender:
         sent = [one async for one in send_all(sender, run.events(), pace)]
     assert [one for one in sent if not one.stored] == []
 
@@ -234,8 +237,8 @@ async def played(postgres_server, tmp_path_factory):
             folder,
             directory,
             telegram_api=bots.base_url,
-            call_settle="2",
-            call_silence="4",
+            call_settle=str(SETTLE),
+            call_silence=str(SILENCE),
         ) as service:
             turns = asyncio.Semaphore(AT_ONCE)
             await asyncio.gather(*(_play(service, run, turns) for run in RUNS))
@@ -246,7 +249,7 @@ async def played(postgres_server, tmp_path_factory):
 
 async def _settled(service: Running) -> None:
     """A call whose end is not told (2-5) ends by silence."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 30 + SILENCE
     while still := await service.pool.fetch("SELECT * FROM calls WHERE outcome = 'open'"):
         assert time.monotonic() < deadline, still
         await asyncio.sleep(0.1)  # between two looks
