@@ -97,7 +97,10 @@ class Enterprise:
                 self.actors[unique_id].tell(Delivered(fact))
             return
         if fact.kind == DIRECTORY_CHANGED:
-            self.board.directory = self.directory.apply(read_change(fact))
+            change = read_change(fact)
+            self.board.directory = self.directory.apply(change)
+            if change.section == "subscriber" and not self.quiet:
+                self._show_anew()
             return
         event = event_of(fact)
         route = self.board.route(fact, event)
@@ -215,6 +218,15 @@ class Enterprise:
             return
         self.house.cards.show(call, self.directory, actor.posts_by_chat(), actor.context)
 
+    def _show_anew(self) -> None:
+        """Others are shown the calls from now on: who came sees the open ones, who left is asked nothing more."""
+        for actor in self.actors.values():
+            call = actor.call
+            if call is None or actor.leader != actor.unique_id:
+                continue
+            if not call.settled or not self.house.cards.idle(self.number, call.call_id):
+                self.show(actor, call)
+
     def _in_doubt(self, actor: LegActor) -> bool:
         return self.board.in_doubt(actor.unique_id) and self._quiet_seconds(actor) < HOLD
 
@@ -286,6 +298,10 @@ class Enterprise:
     def chats(self) -> list[tuple[str, int]]:
         """Everybody who may have been sent a message of a call of ours."""
         return [(self.number, subscriber.chat_id) for subscriber in self.directory.subscribers.values()]
+
+    def readers(self) -> list[tuple[str, int]]:
+        """Everybody who is to be shown calls."""
+        return [(self.number, subscriber.chat_id) for subscriber in self.directory.readers]
 
     def span(self, actor: LegActor, fact: Fact) -> tracing.Span:
         """The span of folding one fact, in the trace of who leads now."""

@@ -102,7 +102,8 @@ class House:
             enterprise = self.enterprise(fact.enterprise)
             enterprise.board.directory = enterprise.directory.apply(read_change(fact))
         chats = [chat for enterprise in self.enterprises.values() for chat in enterprise.chats()]
-        unsettled = await self._facts.unsettled_calls(chats)
+        readers = [chat for enterprise in self.enterprises.values() for chat in enterprise.readers()]
+        unsettled = await self._facts.unsettled_calls(readers)
         for enterprise in self.enterprises.values():
             enterprise.quiet = True
         facts: dict[str, list[Fact]] = {}

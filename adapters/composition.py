@@ -23,6 +23,7 @@ from adapters.bots import Bots
 from adapters.clock import SystemClock
 from adapters.directory.apply import NEWEST, apply_files, fold_directories, read_secrets
 from adapters.directory.file import EnterpriseFile
+from adapters.directory.subscribers import Subscribers
 from adapters.http.admin import admin_routes
 from adapters.http.admin_token import admin_token
 from adapters.http.api import api_routes, bearer_guard, health_routes, metrics_route
@@ -40,12 +41,15 @@ from adapters.preview.page import preview_routes
 from adapters.preview.store import PreviewStore
 from adapters.secret import Secret
 from adapters.settings import Settings
+from adapters.store.history import read_histories
 from adapters.store.log import EventStore
 from adapters.store.tables import CallTables
 from adapters.store.writer import Writer
 from adapters.telegram.api import http_client
 from adapters.telegram.outbox import Outbox
+from adapters.telegram.past import Past
 from adapters.turns import Turns
+from calls.call import Call
 from calls.cards import render
 from calls.directory import Directory
 from calls.facts import Fact
@@ -87,6 +91,7 @@ class Service:
         )
         self.store = EventStore(pool, self.writer)
         turns = Turns(lambda: self.writer.pressed)
+        self.past = Past(lambda calls: read_histories(pool, calls), self._past_known)
         self.outbox = Outbox(
             self.store,
             render,
@@ -96,6 +101,8 @@ class Service:
             monotonic=self.clock.monotonic,
             observe=self._observe_telegram,
             tracing=tracing,
+            recipients=Subscribers(self.store, self.clock),
+            histories=self.past,
         )
         self.house = House(
             self.store,
@@ -152,6 +159,9 @@ class Service:
 
     def _projected(self, checkpoint: Checkpoint) -> None:
         self.house.projected = checkpoint.position
+
+    def _past_known(self, call: Call) -> None:
+        self.outbox.refresh(call)
 
     def _observe_telegram(self, method: str, outcome: str, seconds: float) -> None:
         self.metrics.telegram_requests.labels(method=method, outcome=outcome).inc()
@@ -215,6 +225,7 @@ class Service:
                 if actor.call is not None and not actor.call.settled
             ),
             "cards_pending": self.outbox.pending,
+            "bots_off": sorted(number for number in self.house.enterprises if self.outbox.bot_off(number)),
             "rejected_dropped": self.rejects.dropped,
         }
 

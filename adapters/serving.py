@@ -95,7 +95,7 @@ class Serving:
             async with asyncio.TaskGroup() as group:
                 writing = group.create_task(service.writer.run(), name="writer")
                 rejecting = group.create_task(service.rejects.run(), name="rejected bodies")
-                async with service.outbox:
+                async with service.outbox, service.past:
                     projecting = group.create_task(service.live.run(), name="projection of calls")
                     acting = group.create_task(service.house.run(), name="actors")
                     listening = group.create_task(self._listen(bound, metrics), name="http")

@@ -32,6 +32,8 @@ _CONSULTED: Final = 6
 _MOVED_ONCE: Final = 2
 """Who talk in a call of one transfer."""
 _CHAIN: Final = 12
+_HISTORY: Final = 256
+"""Units kept free for the line of history."""
 _TAG: Final = re.compile(r"</?blockquote[^>]*>")
 
 
@@ -44,14 +46,19 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     last_talker: str | None = None
 
 
-def render(call: Call, directory: Directory, history: History | None = None) -> str:
-    """The card of a call in the language of its enterprise, at most 4096 units of parsed text."""
+def render(call: Call, directory: Directory) -> str:
+    """The card of a call in the language of its enterprise: with its history at most 4096 units of parsed text."""
     text = ""
     for folded in _FOLDED:
-        text = _Card(call, directory, WORDS[directory.profile.language], history, folded).text()
-        if _length(text) <= LONGEST:
+        text = _Card(call, directory, WORDS[directory.profile.language], folded).text()
+        if _length(text) <= LONGEST - _HISTORY:
             break
     return text
+
+
+def history_line(call: Call, directory: Directory, history: History) -> str:
+    """What was with the customer before, in one line below the card."""
+    return _Card(call, directory, WORDS[directory.profile.language]).past(history)
 
 
 def _length(text: str) -> int:
@@ -79,8 +86,7 @@ class _Card(msgspec.Struct, frozen=True):
     call: Call
     directory: Directory
     words: Words
-    history: History | None
-    folded: int
+    folded: int = 0
 
     def text(self) -> str:
         reached = self.reached()
@@ -89,7 +95,6 @@ class _Card(msgspec.Struct, frozen=True):
             *self.fold(reached),
             *self.parties(reached),
             *self.times(),
-            *self.past(),
         ]
         return "\n".join(lines)
 
@@ -240,14 +245,11 @@ class _Card(msgspec.Struct, frozen=True):
         zone = _zone(self.directory.profile.timezone)
         return f"{when.astimezone(zone):%H:%M}" if zone else f"{when.astimezone(UTC):%H:%M} UTC"
 
-    def past(self) -> Iterator[str]:
+    def past(self, past: History) -> str:
         """What was with this customer before, in one line."""
-        past, words = self.history, self.words
-        if past is None:
-            return
+        words = self.words
         if not past.calls:
-            yield f"🕘 {words.first_call}"
-            return
+            return f"🕘 {words.first_call}"
         parts = [words.earlier_calls.format(past.calls)]
         if past.last_at:
             day = words.day(past.last_at.astimezone(_zone(self.directory.profile.timezone) or UTC))
@@ -256,7 +258,7 @@ class _Card(msgspec.Struct, frozen=True):
             parts.append(words.outcomes[past.last_outcome])
         if past.last_talker:
             parts.append(self.person(past.last_talker))
-        yield f"🕘 {', '.join(parts)}"
+        return f"🕘 {', '.join(parts)}"
 
 
 def _safe(text: str) -> str:

@@ -13,10 +13,13 @@ from typing import Any, Final, Literal, Self, cast
 import msgspec
 
 from calls import numbers
+from calls.hours import read_hours
 from calls.layered import Layered
 
 Language = Literal["ru", "en"]
 Notify = Literal["edit", "missed", "all"]
+Side = Literal["in", "out"]
+Ending = Literal["answered", "missed", "not_answered", "lost_in_transfer"]
 Section = Literal["enterprise", "subscriber", "manager", "line", "department", "follow_me", "customer"]
 
 
@@ -32,11 +35,37 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Subscriber(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A chat that is shown the calls. ``invited``: came by invitation, so an apply leaves it alone."""
+    """A chat that is shown the calls. ``invited``: came by invitation, so an apply leaves it alone.
+
+    ``off``: why it is shown none (``reason`` of a RecipientGone), "" while it is; no key of a file, so an apply
+    of a file that lists the chat switches it on.
+    Filters (calls.subscriptions) let everything through while they are empty. ``people``: extensions, and
+    departments for their members; ``hours``: when the calls begin that are shown; ``silent``: when nothing
+    rings (calls.hours). Raises ValueError for hours that are none.
+    """
 
     chat_id: int
+    off: str = ""
     notify: Notify = "edit"
     invited: bool = False
+    directions: tuple[Side, ...] = ()
+    internal: bool = True
+    outcomes: tuple[Ending, ...] = ()
+    lines: tuple[str, ...] = ()
+    people: tuple[str, ...] = ()
+    hours: str = ""
+    silent: str = ""
+
+    def __post_init__(self) -> None:
+        for text in (self.hours, self.silent):
+            if text:
+                read_hours(text)
+
+    @property
+    def selective(self) -> bool:
+        """True where a filter is set."""
+        filters = (self.directions, self.outcomes, self.lines, self.people, self.hours)
+        return not self.internal or any(filters)
 
 
 class Manager(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -183,6 +212,16 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             directory = directory.apply(change)
         return directory
 
+    @cached_property
+    def readers(self) -> tuple[Subscriber, ...]:
+        """The subscribers that are shown calls: those who are not off."""
+        return tuple(subscriber for subscriber in self.subscribers.values() if not subscriber.off)
+
+    @cached_property
+    def selective(self) -> Mapping[int, Subscriber]:
+        """By chat, the readers who are not shown every call."""
+        return {reader.chat_id: reader for reader in self.readers if reader.selective}
+
     def manager(self, extension: str) -> Manager | None:
         """The person at an extension, if somebody named one."""
         return self.managers.get(extension)
@@ -204,6 +243,27 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def follow_me(self, number: str) -> FollowMe | None:
         """The FollowMe that this number rings."""
         return self.follow_mes.get(number)
+
+    def whose(self, number: str) -> str:
+        """The extension of whoever is at a FollowMe or mobile, else the number itself."""
+        if follow_me := self.follow_mes.get(number):
+            return follow_me.extension
+        owner = self._mobiles.get(number)
+        return owner.extension if owner else number
+
+    def stand_for(self, people: tuple[str, ...]) -> frozenset[str]:
+        """Whose calls are those of these numbers: a department stands for itself and its members."""
+        found = self._stand_for.get(people)
+        if found is None:
+            departments = [self.departments[number] for number in people if number in self.departments]
+            members = [member for department in departments for member in department.members]
+            found = self._stand_for[people] = frozenset(map(self.whose, (*people, *members)))
+        return found
+
+    @cached_property
+    def _stand_for(self) -> dict[tuple[str, ...], frozenset[str]]:
+        """What was asked of this directory: filters are asked for every state of every call."""
+        return {}
 
     def line_name(self, line_id: str) -> str:
         """Name of a line, its id where it has none."""

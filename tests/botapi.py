@@ -32,7 +32,8 @@ _TAGS = {
 class Fault:
     """One scripted answer instead of the usual. ``effect``: the request is carried out all the same.
 
-    ``reset``: the connection dies without an answer; ``delay``: seconds before anything is answered.
+    ``reset``: the connection dies without an answer; ``delay``: seconds before anything is answered;
+    ``vanished``: first a reader deletes the message that the request is about.
     """
 
     status: int = 0
@@ -41,6 +42,7 @@ class Fault:
     reset: bool = False
     delay: float = 0.0
     effect: bool = False
+    vanished: bool = False
 
 
 def too_many(retry_after: int) -> Fault:
@@ -67,6 +69,11 @@ class Message:
     message_id: int
     texts: list[str]
     deleted: bool = False
+    silent: bool = False
+    unheard: bool = False
+    """True where nobody was told that it was sent."""
+    times: list[float] = field(default_factory=list)
+    """When it began to show each of the texts, by the loop's clock."""
 
     @property
     def text(self) -> str:
@@ -78,6 +85,8 @@ class Request:
     at: float
     method: str
     fields: dict[str, Any]
+    bot: str = ""
+    """The token it came with."""
 
     @property
     def chat_id(self) -> int:
@@ -154,16 +163,20 @@ class BotApiServer(AbstractAsyncContextManager["BotApiServer", None]):
     async def _answer(self, target: str, kind: str, body: bytes) -> tuple[int, dict[str, Any]]:
         _, bot, method = target.split("?", 1)[0].split("/")
         fields = json.loads(body or b"{}") if "json" in kind else dict(parse_qsl(body.decode()))
-        request = Request(asyncio.get_running_loop().time(), method, fields)
+        request = Request(asyncio.get_running_loop().time(), method, fields, bot.removeprefix("bot"))
         self.requests.append(request)
         self.arrived.set()
         if bot != f"bot{self.token}":
             return _error(401, "Unauthorized")
-        fault = self._fault(method, fields)
+        fault = self.fault_of(request)
         if fault is None:
             return self._carry_out(method, fields)
+        if fault.vanished:
+            self._message(fields).deleted = True
         if fault.effect:
             answer = self._carry_out(method, fields)
+        if fault.effect and fault.reset and method == "sendMessage" and answer[0] == 200:
+            self.chats[request.chat_id][answer[1]["result"]["message_id"]].unheard = True
         await asyncio.sleep(fault.delay)
         if fault.reset:
             return 0, {}
@@ -171,8 +184,10 @@ class BotApiServer(AbstractAsyncContextManager["BotApiServer", None]):
             return _error(fault.status, fault.description, fault.parameters)
         return answer if fault.effect else self._carry_out(method, fields)
 
-    def _fault(self, method: str, fields: dict[str, Any]) -> Fault | None:
-        chat_id = int(fields["chat_id"]) if "chat_id" in fields else None
+    def fault_of(self, request: Request) -> Fault | None:
+        """What goes wrong with this request, None for nothing."""
+        method = request.method
+        chat_id = request.chat_id if "chat_id" in request.fields else None
         for key in ((method, chat_id), (method, None)):
             if self._faults[key]:
                 return self._faults[key].popleft()
@@ -197,11 +212,16 @@ class BotApiServer(AbstractAsyncContextManager["BotApiServer", None]):
             case _:
                 return _error(404, "Not Found")
 
+    def _message(self, fields: dict[str, Any]) -> Message:
+        return self.chats[int(fields["chat_id"])][int(fields["message_id"])]
+
     def _send(self, fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if wrong := _wrong_html(fields):
             return _error(400, f"Bad Request: can't parse entities: {wrong}")
         self._last_id += 1
-        message = Message(int(fields["chat_id"]), self._last_id, [fields["text"]])
+        silent = str(fields.get("disable_notification", "")).lower() == "true"
+        now = asyncio.get_running_loop().time()
+        message = Message(int(fields["chat_id"]), self._last_id, [fields["text"]], silent=silent, times=[now])
         self.chats[message.chat_id][message.message_id] = message
         return _ok(_message(message))
 
@@ -214,6 +234,7 @@ class BotApiServer(AbstractAsyncContextManager["BotApiServer", None]):
         if message.text == fields["text"]:
             return _error(NOT_MODIFIED.status, NOT_MODIFIED.description)
         message.texts.append(fields["text"])
+        message.times.append(asyncio.get_running_loop().time())
         return _ok(_message(message) | {"edit_date": 1_700_000_001})
 
 

@@ -167,9 +167,13 @@ class MemoryLog:
         }
         return [fact for fact in self.facts[:upto] if (fact.enterprise, fact.stream) in streams]
 
-    async def read_directories(self, upto: int) -> list[Fact]:
+    async def read_directories(self, upto: int, enterprise: str | None = None) -> list[Fact]:
         await self._answers()
-        return [fact for fact in self.facts[:upto] if fact.stream == DIRECTORY_STREAM]
+        return [
+            fact
+            for fact in self.facts[:upto]
+            if fact.stream == DIRECTORY_STREAM and enterprise in {None, fact.enterprise}
+        ]
 
     async def unsettled_calls(self, chats: Sequence[tuple[str, int]]) -> list[Key]:
         await self._answers()

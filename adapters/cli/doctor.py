@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -14,15 +14,24 @@ import httpx
 import msgspec
 
 from adapters.cli.failures import CommandFailed
-from adapters.directory.apply import read_secrets
+from adapters.directory.apply import NEWEST, fold_directories, read_secrets
 from adapters.directory.bots import PREVIEW, BotTokenMissingError
 from adapters.postgres.database import Database, complaints, open_database
 from adapters.postgres.errors import DatabaseError
 from adapters.postgres.migrate import schema_state
 from adapters.secret import Secret
 from adapters.settings import Settings, load_settings
+from adapters.store.reader import read_directories
 from adapters.telegram.api import BotApi, http_client
-from adapters.telegram.errors import TelegramError, Unauthorized
+from adapters.telegram.errors import (
+    Blocked,
+    ChatNotFound,
+    Deactivated,
+    Kicked,
+    NoRights,
+    TelegramError,
+    Unauthorized,
+)
 from otel.logs import configure_logs
 from projections.calls import FOLD_VERSION
 
@@ -30,6 +39,14 @@ State = Literal["ok", "note", "wrong"]
 LONG_TRANSACTION = 30
 """Seconds after which an open transaction is named: readers wait for it."""
 ASK_WITHIN = 5.0
+WAYS_BACK: Final = {
+    Blocked.reason: "let the chat start the bot again, then",
+    Kicked.reason: "take the bot into the group again, then",
+    NoRights.reason: "let the bot write in the group, then",
+    ChatNotFound.reason: "see whether chat_id is right and the chat has started the bot, then",
+    Deactivated.reason: "take it out of the directory file, or, where the account is back,",
+}
+"""By the reason for which a subscriber is off: what comes before an apply."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -128,6 +145,13 @@ async def _contents(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
         yield Finding("projections", "note", says, "callfold rebuild all")
     if not await connection.fetchval("SELECT EXISTS (SELECT 1 FROM secrets)"):
         yield Finding("directory", "wrong", "no enterprise is known", "callfold apply FILE.toml")
+    for number, directory in fold_directories(await read_directories(connection, NEWEST)).items():
+        for one in directory.subscribers.values():
+            if one.off:
+                before = WAYS_BACK.get(one.off, "let the bot write to the chat again, then")
+                says = f"off, is shown no calls: {one.off}"
+                do = f"{before} callfold apply FILE.toml that lists it"
+                yield Finding(f"subscriber {one.chat_id} of {number}", "note", says, do)
 
 
 async def _bots(database: Database, settings: Settings) -> AsyncIterator[Finding]:

@@ -77,7 +77,7 @@ async def apply_files(
         for some in batched(wanted_changes, AT_ONCE):
             async with asyncio.TaskGroup() as group:
                 for change in some:
-                    group.create_task(facts.append(_fact(number, change, clock), within=30))
+                    group.create_task(facts.append(directory_fact(number, change, clock), within=30))
         said += [f"{number}: {_say(change, known=_knew(old, change))}" for change in wanted_changes]
     return said
 
@@ -88,7 +88,10 @@ def batched(told: Sequence[DirectoryChange], size: int) -> Iterator[Sequence[Dir
         yield told[begin : begin + size]
 
 
-def _fact(number: str, change: DirectoryChange, clock: Clock) -> NewFact:
+def directory_fact(
+    number: str, change: DirectoryChange, clock: Clock, *, expected_version: int | None = None
+) -> NewFact:
+    """The fact by which an enterprise's directory changes so."""
     return NewFact(
         enterprise=number,
         stream=DIRECTORY_STREAM,
@@ -96,6 +99,7 @@ def _fact(number: str, change: DirectoryChange, clock: Clock) -> NewFact:
         source="service",
         occurred_at=clock.now(),
         body=msgspec.json.encode(change),
+        expected_version=expected_version,
     )
 
 

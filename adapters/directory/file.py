@@ -139,7 +139,17 @@ def _subscribers(parent: Table) -> Iterator[Subscriber]:
     for table in parent.tables("subscriber"):
         chat_id = table.take("chat_id", rules.CHAT, 0, required=True)
         chats.check(table, "chat_id", chat_id)
-        yield Subscriber(chat_id=chat_id, notify=table.take("notify", rules.NOTIFY, "edit"))
+        yield Subscriber(
+            chat_id=chat_id,
+            notify=table.take("notify", rules.NOTIFY, "edit"),
+            directions=table.take("directions", rules.SIDES, ()),
+            internal=table.take("internal", rules.YES_OR_NO, default=True),
+            outcomes=table.take("outcomes", rules.ENDINGS, ()),
+            lines=table.take("lines", rules.LINES, ()),
+            people=table.take("people", rules.EXTENSIONS, ()),
+            hours=table.take("hours", rules.HOURS, ""),
+            silent=table.take("silent", rules.HOURS, ""),
+        )
         table.close()
 
 

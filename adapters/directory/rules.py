@@ -11,7 +11,8 @@ import msgspec
 import phonenumbers
 
 from adapters.directory.bots import PREVIEW
-from calls.directory import Language, Notify
+from calls.directory import Ending, Language, Notify, Side
+from calls.hours import FORM, HoursError, read_hours
 from calls.numbers import is_extension, is_transform, to_e164
 
 T = TypeVar("T")
@@ -24,10 +25,14 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_NAME: Final = 200
 
 
+class NotAllowed(Exception):
+    """A value that is not allowed, with more to say of it than what would be."""
+
+
 class Rule(msgspec.Struct, Generic[T], frozen=True):
     """``read`` gives the value as it is kept, None where it is not allowed; ``allowed`` says what is.
 
-    The value of a ``secret`` key is never shown.
+    ``read`` may raise NotAllowed instead. The value of a ``secret`` key is never shown.
     """
 
     allowed: str
@@ -110,6 +115,18 @@ def _extension(value: Any) -> str | None:
     return value if isinstance(value, str) and is_extension(value) else None
 
 
+def _hours(value: Any) -> str | None:
+    if not isinstance(value, str) or len(value) > _LONGEST_NAME:
+        return None
+    text = value.strip()
+    try:
+        if text:
+            read_hours(text)
+    except HoursError as error:
+        raise NotAllowed(str(error)) from error
+    return text
+
+
 def _transform(value: Any) -> str | None:
     return value if isinstance(value, str) and (not value or is_transform(value)) else None
 
@@ -129,7 +146,12 @@ COUNTRY: Final = Rule('an ISO code of two capitals, such as "BY"', _country)
 NETWORKS: Final = each(Rule('networks such as "10.0.0.0/8" or addresses', _network))
 CHAT: Final = Rule("a chat's id: a whole number, not in quotes", _chat)
 NOTIFY: Final[Rule[Notify]] = _one_of(get_args(Notify))
+YES_OR_NO: Final = Rule("true | false", lambda value: value if isinstance(value, bool) else None)
+SIDES: Final[Rule[tuple[Side, ...]]] = each(_one_of(get_args(Side)))
+ENDINGS: Final[Rule[tuple[Ending, ...]]] = each(_one_of(get_args(Ending)))
+HOURS: Final = Rule(f"hours such as {FORM}", _hours)
 EXTENSION: Final = Rule("3 or 4 digits", _extension)
 EXTENSIONS: Final = each(Rule("numbers of 3 or 4 digits", _extension))
 LINE: Final = Rule("a line's id as Asterisk sends it, such as 0007001", _matching(_LINE))
+LINES: Final = each(LINE)
 TRANSFORM: Final = Rule('a prefix and how many last digits to keep, such as "+375{9}"', _transform)

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from adapters.directory.rules import Rule
+from adapters.directory.rules import NotAllowed, Rule
 from adapters.directory.toml_lines import TomlLines, TomlPath
 
 T = TypeVar("T")
@@ -72,10 +72,14 @@ class Table:
                 self.refuse(key, f"is missing; {rule.allowed}")
             return default
         value = self._entries[key]
-        read = rule.read(value)
+        why = ""
+        try:
+            read = rule.read(value)
+        except NotAllowed as error:
+            read, why = None, f": {error}"
         if read is None:
             shown = "this value" if rule.secret else _shown(value)
-            self.refuse(key, f"{shown} is not allowed; {rule.allowed}")
+            self.refuse(key, f"{shown} is not allowed{why}; {rule.allowed}")
             return default
         return read
 

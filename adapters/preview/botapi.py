@@ -48,7 +48,10 @@ def _bad(description: str) -> _Refused:
 
 
 class PreviewBotApi:
-    """ASGI: ``/bot{token}/{method}`` for getMe, getUpdates, sendMessage, editMessageText, deleteMessage."""
+    """ASGI: ``/bot{token}/{method}`` for getMe, getUpdates, sendMessage, editMessageText, deleteMessage.
+
+    ``disable_notification`` is taken and does nothing: here no message makes a sound.
+    """
 
     def __init__(self, store: PreviewStore, secret: Secret) -> None:
         self._store = store

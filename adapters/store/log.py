@@ -56,10 +56,10 @@ class EventStore:
         async with self._connection() as connection:
             return await reader.read_calls(connection, legs, chats, upto)
 
-    async def read_directories(self, upto: int) -> list[Fact]:
-        """The directory facts of all enterprises up to a position."""
+    async def read_directories(self, upto: int, enterprise: str | None = None) -> list[Fact]:
+        """The directory facts of all enterprises, or of one, up to a position."""
         async with self._connection() as connection:
-            return await reader.read_directories(connection, upto)
+            return await reader.read_directories(connection, upto, enterprise)
 
     async def unsettled_calls(self, chats: Sequence[tuple[str, int]]) -> list[tuple[str, str]]:
         """Calls that may still need something done."""

@@ -97,9 +97,14 @@ class BotApi:
     def __repr__(self) -> str:
         return f"BotApi({self.key})"
 
-    async def send_message(self, chat_id: int, text: str, *, html: bool = True) -> SentMessage:
-        """Send a message without link preview (sendMessage); ``html`` or plain."""
-        return await self._call("sendMessage", {"chat_id": chat_id, **_content(text, html)}, SentMessage)
+    async def send_message(
+        self, chat_id: int, text: str, *, html: bool = True, silent: bool = False
+    ) -> SentMessage:
+        """Send a message without link preview (sendMessage); ``html`` or plain, with a sound or ``silent``."""
+        fields = {"chat_id": chat_id, **_content(text, html)}
+        if silent:
+            fields["disable_notification"] = True
+        return await self._call("sendMessage", fields, SentMessage)
 
     async def edit_message_text(self, chat_id: int, message_id: int, text: str, *, html: bool = True) -> None:
         """Let a message show another text. Raises NotModified where it shows this one already."""

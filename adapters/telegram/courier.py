@@ -27,6 +27,7 @@ from adapters.telegram.errors import (
     TooManyRequests,
     Unauthorized,
 )
+from adapters.telegram.html_cut import cut
 from adapters.telegram.posts import POINTER, Action, Edit, GiveUp, Send, Withdraw, plain
 from calls.call import Phase
 from calls.deliveries import (
@@ -51,6 +52,8 @@ _RECORD_AGAIN: Final = 0.5
 
 Observe = Callable[[str, str, float], None]
 """Method, outcome ("ok" or the reason of an error), seconds."""
+Heard = Callable[[TelegramError | None], None]
+"""Told how each request ended, before it is recorded."""
 
 
 class Log(Protocol):
@@ -62,7 +65,10 @@ class Log(Protocol):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What one chat is to be shown now. ``html``: or as plain text; ``locked``: messages that must stay."""
+    """What one chat is to be shown now.
+
+    ``html``: or as plain text; ``locked``: messages that must stay; ``silent``: a new message makes no sound.
+    """
 
     enterprise: str
     call_id: str
@@ -73,6 +79,7 @@ class Job(msgspec.Struct, frozen=True):
     hash: str
     html: bool
     locked: frozenset[int]
+    silent: bool
     context: SpanRef | None
 
 
@@ -81,12 +88,14 @@ class Verdict(msgspec.Struct, frozen=True):
 
     ``done``: look again what comes next; ``again``: try later (``wait``: not before so many seconds, Telegram
     says); ``off``: the bot can do nothing; ``stale``: decided on an old version, newer posts will come;
-    ``plain``: not in HTML; ``locked``: not by deletion; ``given_up``: not this text.
+    ``plain``: not in HTML; ``locked``: not by deletion; ``given_up``: not this text. ``lost``: what was said of a
+    chat that is no more, or is another.
     """
 
     what: Literal["done", "again", "off", "stale", "plain", "locked", "given_up"]
     post: Post | None = None
     wait: float | None = None
+    lost: RecipientGone | None = None
 
 
 class Courier:
@@ -109,19 +118,19 @@ class Courier:
         self._observe = observe
         self._tracing = tracing
 
-    async def perform(self, bot: BotApi, job: Job, action: Action) -> Verdict:
+    async def perform(self, bot: BotApi, job: Job, action: Action, heard: Heard) -> Verdict:
         """Ask once, record the result (however long the store takes), and say how to go on."""
         match action:
             case Send(post):
-                return await self._send(bot, job, post)
+                return await self._send(bot, job, post, heard)
             case Edit(post, message_id):
-                return await self._edit(bot, job, post, message_id)
+                return await self._edit(bot, job, post, message_id, heard)
             case Withdraw(post, message_id):
-                return await self._withdraw(bot, job, post, message_id)
+                return await self._withdraw(bot, job, post, message_id, heard)
             case GiveUp(post):
                 return await self._refused(job, post, Ambiguous("sendMessage", "no answer, twice"))
 
-    async def _send(self, bot: BotApi, job: Job, post: Post) -> Verdict:
+    async def _send(self, bot: BotApi, job: Job, post: Post, heard: Heard) -> Verdict:
         intent = DeliveryIntended(post.call_id, job.chat_id, job.hash, self._new_id())
         fact = self._fact(job, intent, expected_version=post.version)
         try:
@@ -131,7 +140,8 @@ class Courier:
         except StoreUnavailable:
             return Verdict("again")
         text, html = _content(job)
-        answer = await self._ask("sendMessage", job, bot.send_message(job.chat_id, text, html=html))
+        request = bot.send_message(job.chat_id, text, html=html, silent=job.silent)
+        answer = await self._ask("sendMessage", job, request, heard)
         if isinstance(answer, SentMessage):
             sent = DeliverySent(post.call_id, job.chat_id, answer.message_id, job.hash, job.phase)
             return Verdict("done", await self._record(job, post, sent))
@@ -145,10 +155,10 @@ class Courier:
         failed = DeliveryRefused(post.call_id, job.chat_id, answer.reason, answer.description, final=False)
         return _go_on(job, answer, await self._record(job, post, failed))
 
-    async def _edit(self, bot: BotApi, job: Job, post: Post, message_id: int) -> Verdict:
+    async def _edit(self, bot: BotApi, job: Job, post: Post, message_id: int, heard: Heard) -> Verdict:
         text, html = _content(job)
         request = bot.edit_message_text(job.chat_id, message_id, text, html=html)
-        answer = await self._ask("editMessageText", job, request)
+        answer = await self._ask("editMessageText", job, request, heard)
         match answer:
             case None | NotModified():
                 edited = DeliveryEdited(post.call_id, job.chat_id, message_id, job.hash, job.phase)
@@ -168,13 +178,14 @@ class Courier:
                 return Verdict("given_up", post)
         return _go_on(job, answer, post)
 
-    async def _withdraw(self, bot: BotApi, job: Job, post: Post, message_id: int) -> Verdict:
+    async def _withdraw(self, bot: BotApi, job: Job, post: Post, message_id: int, heard: Heard) -> Verdict:
         if message_id in job.locked:
             request = bot.edit_message_text(job.chat_id, message_id, POINTER[job.language], html=False)
-            answer = await self._ask("editMessageText", job, request)
+            answer = await self._ask("editMessageText", job, request, heard)
             how: Literal["deleted", "pointer"] = "pointer"
         else:
-            answer = await self._ask("deleteMessage", job, bot.delete_message(job.chat_id, message_id))
+            deletion = bot.delete_message(job.chat_id, message_id)
+            answer = await self._ask("deleteMessage", job, deletion, heard)
             how = "deleted"
         match answer:
             case MessageLocked() if how == "deleted":
@@ -187,7 +198,7 @@ class Courier:
                 return await self._refused(job, post, answer)
         return _go_on(job, answer, post)
 
-    async def _ask(self, method: str, job: Job, request: Awaitable[Any]) -> Any:
+    async def _ask(self, method: str, job: Job, request: Awaitable[Any], heard: Heard) -> Any:
         """The method's result, or the TelegramError: an answer like another for those who decide."""
         begun = self._monotonic()
         with self._tracing.span(
@@ -205,6 +216,7 @@ class Courier:
                     span.error(answer)
             span.set(OUTCOME, outcome)
         self._observe(method, outcome, self._monotonic() - begun)
+        heard(answer if isinstance(answer, TelegramError) else None)
         return answer
 
     async def _refused(self, job: Job, post: Post, error: TelegramError) -> Verdict:
@@ -216,7 +228,8 @@ class Courier:
             error.description,
         )
         refused = DeliveryRefused(post.call_id, job.chat_id, error.reason, error.description)
-        return Verdict("done", await self._record(job, post, refused))
+        lost = error if isinstance(error, RecipientGone) else None
+        return Verdict("done", await self._record(job, post, refused), lost=lost)
 
     async def _record(self, job: Job, post: Post, delivery: Delivery) -> Post:
         """Store what has happened; it cannot be undone, so the store is asked until it has it."""
@@ -242,7 +255,7 @@ class Courier:
 
 
 def _content(job: Job) -> tuple[str, bool]:
-    return (job.text, True) if job.html else (plain(job.text), False)
+    return (cut(job.text), True) if job.html else (plain(job.text), False)
 
 
 def _other_form(job: Job, error: TelegramError) -> bool:

@@ -73,9 +73,15 @@ class RecipientGone(TelegramError):
 
 
 class Blocked(RecipientGone):
-    """The user blocked the bot, or the group threw it out."""
+    """The user blocked the bot, or has never started it."""
 
     reason = "blocked"
+
+
+class Kicked(RecipientGone):
+    """The group threw the bot out."""
+
+    reason = "kicked"
 
 
 class Deactivated(RecipientGone):
@@ -85,9 +91,15 @@ class Deactivated(RecipientGone):
 
 
 class ChatNotFound(RecipientGone):
-    """No such chat, or the bot may not write there."""
+    """No such chat, as far as the bot knows."""
 
     reason = "chat_not_found"
+
+
+class NoRights(RecipientGone):
+    """The bot is in the group, but may not write there."""
+
+    reason = "no_rights"
 
 
 class ChatMigrated(RecipientGone):
@@ -158,15 +170,15 @@ _BAD_REQUESTS: Final[tuple[tuple[str, type[TelegramError]], ...]] = (
     ("chat not found", ChatNotFound),
     ("user not found", ChatNotFound),
     ("peer_id_invalid", ChatNotFound),
-    ("rights to send", ChatNotFound),
-    ("chat_write_forbidden", ChatNotFound),
+    ("rights to send", NoRights),
+    ("chat_write_forbidden", NoRights),
 )
 _FORBIDDEN: Final[tuple[tuple[str, type[TelegramError]], ...]] = (
     ("deactivated", Deactivated),
     ("chat was deleted", Deactivated),
     ("blocked", Blocked),
-    ("kicked", Blocked),
-    ("not a member", Blocked),
+    ("kicked", Kicked),
+    ("not a member", Kicked),
     ("initiate conversation", Blocked),
 )
 _DEFAULT_RETRY: Final = 5.0

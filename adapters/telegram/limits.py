@@ -23,9 +23,9 @@ class Rate(msgspec.Struct, frozen=True):
         return AsyncLimiter(self.burst, self.burst / self.per_second)
 
 
-# 30 within any second; 20 within any 60 seconds; 1 a second after three at once (begun, ringing, talking of a
-# call that was picked up at once), which Telegram tolerates.
-BOT: Final = Rate(5, 25.0)
+# 30 within any second, less what may go out late for want of a connection; 20 within any 60 seconds; 1 a second after
+# three at once (begun, ringing, talking of a call that was picked up at once), which Telegram tolerates.
+BOT: Final = Rate(4, 22.0)
 GROUP: Final = Rate(4, 16 / 60)
 CHAT: Final = Rate(3, 1.0)
 
@@ -36,6 +36,21 @@ class Rates(msgspec.Struct, frozen=True):
     bot: Rate = BOT
     group: Rate = GROUP
     chat: Rate = CHAT
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """Seconds before another try: ``first``, then doubled up to ``most``, with jitter."""
+
+    first: float = 0.5
+    most: float = 30.0
+
+    def after(self, failures: int, chance: float) -> float:
+        """Pause after the nth failure in a row; ``chance`` from [0, 1) spreads it over half to whole."""
+        return min(self.most, self.first * 2.0 ** min(failures - 1, 16)) * (0.5 + chance / 2)
+
+
+# Chats that are told to wait within so many seconds of each other are told so because of their bot.
+TOGETHER: Final = 5.0
 
 
 class _Bucket:
@@ -62,12 +77,13 @@ class _Bucket:
 
 
 class _ChatBudget:
-    __slots__ = ("buckets", "free_at", "turn")
+    __slots__ = ("buckets", "free_at", "limited_at", "turn")
 
     def __init__(self, rates: Rates, chat_id: int) -> None:
         of_group = (rates.group,) if chat_id < 0 else ()
         self.buckets = tuple(_Bucket(rate) for rate in (rates.chat, *of_group))
         self.free_at = 0.0
+        self.limited_at: float | None = None
         self.turn = asyncio.Lock()
 
 
@@ -82,25 +98,45 @@ class Budget:
         self._rates = rates or Rates()
         self._bot = self._rates.bot.limiter()
         self._chats: dict[int, _ChatBudget] = {}
+        self._free_at = 0.0
 
     async def turn(self, chat_id: int) -> None:
         """Wait until a request to this chat may go out; it counts from now on."""
         chat = self._chat(chat_id)
         async with chat.turn:
             while True:
-                await self._pause_over(chat)
-                for bucket in chat.buckets:
-                    await bucket.room()
+                await self._room(chat)
                 await self._bot.acquire()
                 if not self._paused(chat):
                     break
             for bucket in chat.buckets:
                 await bucket.take()
 
+    async def room(self, chat_id: int) -> None:
+        """Wait until this chat's own limits and pauses allow a request, without taking a turn."""
+        await self._room(self._chat(chat_id))
+
     def hold(self, chat_id: int, seconds: float) -> None:
-        """Nothing to this chat for so long (``retry_after``, or a pause between tries); others go on."""
+        """Nothing to this chat for so long (a pause between tries); others go on."""
         chat = self._chat(chat_id)
         chat.free_at = max(chat.free_at, asyncio.get_running_loop().time() + seconds)
+
+    def limited(self, chat_id: int, seconds: float) -> None:
+        """Telegram allows this chat nothing for so long (``retry_after``).
+
+        Where it tells other chats the same within TOGETHER seconds, the bot is meant, which then waits until the
+        first of them may be asked again.
+        """
+        self.hold(chat_id, seconds)
+        now = asyncio.get_running_loop().time()
+        self._chat(chat_id).limited_at = now
+        told = [
+            chat
+            for chat in self._chats.values()
+            if chat.limited_at is not None and now - chat.limited_at < TOGETHER
+        ]
+        if len(told) > 1:
+            self._free_at = max(self._free_at, min(chat.free_at for chat in told))
 
     def _chat(self, chat_id: int) -> _ChatBudget:
         chat = self._chats.get(chat_id)
@@ -109,9 +145,11 @@ class Budget:
         return chat
 
     def _paused(self, chat: _ChatBudget) -> float:
-        return max(0.0, chat.free_at - asyncio.get_running_loop().time())
+        return max(0.0, max(chat.free_at, self._free_at) - asyncio.get_running_loop().time())
 
-    async def _pause_over(self, chat: _ChatBudget) -> None:
+    async def _room(self, chat: _ChatBudget) -> None:
         # the loop is for a pause that grows while it is waited for
         while wait := self._paused(chat):  # noqa: ASYNC110
             await asyncio.sleep(wait)
+        for bucket in chat.buckets:
+            await bucket.room()

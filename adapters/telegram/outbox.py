@@ -17,10 +17,14 @@ from typing import Final, Self
 import msgspec
 
 from adapters.telegram.api import BotApi
+from adapters.telegram.breaker import PAUSE, Breaker, Passage
 from adapters.telegram.courier import Courier, Job, Log, Observe, Verdict
-from adapters.telegram.limits import Budget, Rates
-from adapters.telegram.posts import Action, Withdraw, next_action
+from adapters.telegram.errors import ChatMigrated, RecipientGone
+from adapters.telegram.limits import Backoff, Budget, Rates
+from adapters.telegram.past import Histories, NoHistories
+from adapters.telegram.posts import Action, Send, Withdraw, next_action
 from adapters.telegram.queues import Card, ChatQueue, Key, Render, Results
+from adapters.telegram.recipients import Recipients
 from calls.call import Call
 from calls.deliveries import Post
 from calls.directory import Directory
@@ -29,23 +33,16 @@ from otel.tracing import SpanRef, Tracing
 _logger: Final = logging.getLogger(__name__)
 
 
+FOLLOWS_WITHIN: Final = 10.0
+"""Seconds in which those who show calls are expected to know of a directory fact that is stored."""
+
+
 class _Step(msgspec.Struct, frozen=True):
     """The one thing to do next in a chat."""
 
     job: Job
     card: Card
     action: Action
-
-
-class Backoff(msgspec.Struct, frozen=True):
-    """Seconds before another try of the same chat: ``first``, then doubled up to ``most``, with jitter."""
-
-    first: float = 0.5
-    most: float = 30.0
-
-    def after(self, failures: int, chance: float) -> float:
-        """Pause after the nth failure in a row; ``chance`` from [0, 1) spreads it over half to whole."""
-        return min(self.most, self.first * 2.0 ** min(failures - 1, 16)) * (0.5 + chance / 2)
 
 
 class Outbox(AbstractAsyncContextManager["Outbox", None]):
@@ -67,20 +64,31 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         bots: Mapping[str, BotApi] | None = None,
         rates: Rates | None = None,
         backoff: Backoff | None = None,
+        pause: Backoff = PAUSE,
+        recipients: Recipients | None = None,
         drain: float = 20.0,
         observe: Observe = lambda _method, _outcome, _seconds: None,
         tracing: Tracing | None = None,
+        histories: Histories | None = None,
     ) -> None:
         self._courier = Courier(
             log, now=now, new_id=new_id, monotonic=monotonic, observe=observe, tracing=tracing or Tracing()
         )
+        self._now = now
         self._render = render
+        self._histories = histories or NoHistories()
         self._chance = chance
         self._bots = dict(bots or {})
         self._rates = rates or Rates()
         self._backoff = backoff or Backoff()
+        self._pause = pause
+        self._recipients = recipients
+        self._parting: dict[tuple[str, int], asyncio.Event] = {}
+        """Chats that are no more: asked nothing before the directory knows, which the event says."""
+        self._tellers: set[asyncio.Task[None]] = set()
         self._drain = drain
         self._budgets: dict[str, Budget] = {}
+        self._breakers: dict[str, Breaker] = {}
         self._off: set[str] = set()
         self._cards: dict[Key, Card] = {}
         self._queues: dict[tuple[str, int], ChatQueue] = {}
@@ -122,7 +130,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         key = (call.enterprise, call.call_id)
         card = self._cards.get(key)
         if card is None:
-            card = self._cards[key] = Card(key, call, directory, self._render)
+            card = self._cards[key] = Card(key, call, directory, self._render, self._histories.line)
+        self._histories.want(call)
         chats = card.chats
         new = card.renew(call, directory, posts, context)
         for chat_id in card.chats:
@@ -131,9 +140,24 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
                 queue = self._queue(call.enterprise, chat_id)
                 queue.put(card)
                 self._wake(queue)
+        if self._parting:
+            self._let_part(directory)
         if chats is not card.chats:
             for chat_id in card.open.difference(card.chats):
                 self._leave(card, chat_id)
+
+    def refresh(self, call: Call) -> None:
+        """Its history is known now: told with the next state, at once where the call was over when first shown."""
+        card = self._cards.get((call.enterprise, call.call_id))
+        if card is None or (card.call.phase == "ended" and card.revision > 1):
+            return
+        card.retell()
+        if card.call.phase == "ended":
+            for chat_id in card.chats:
+                card.open.add(chat_id)
+                queue = self._queue(call.enterprise, chat_id)
+                queue.put(card)
+                self._wake(queue)
 
     def drop(self, enterprise: str, call_id: str) -> None:
         """Forget what is pending for a call; what is in flight is still recorded."""
@@ -168,6 +192,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             self._off.discard(bot.key)
         spoken = {known.key for known in self._bots.values()}
         self._budgets = {key: budget for key, budget in self._budgets.items() if key in spoken}
+        for key in self._breakers.keys() - spoken:
+            self._breakers.pop(key).close()
         self._off &= spoken
         self._wake_all()
 
@@ -197,13 +223,19 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         bot = self._bots.get(queue.enterprise)
         if bot is None or self._paused or self._closing or bot.key in self._off:
             return None
-        return bot
+        return None if (queue.enterprise, queue.chat_id) in self._parting else bot
 
     def _budget(self, bot: BotApi) -> Budget:
         budget = self._budgets.get(bot.key)
         if budget is None:
             budget = self._budgets[bot.key] = Budget(self._rates)
         return budget
+
+    def _breaker(self, enterprise: str, bot: BotApi) -> Breaker:
+        breaker = self._breakers.get(bot.key)
+        if breaker is None:
+            breaker = self._breakers[bot.key] = Breaker(enterprise, self._chance, self._pause)
+        return breaker
 
     def _wake_all(self) -> None:
         for queue in self._queues.values():
@@ -232,10 +264,15 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
     async def _show_next(self, queue: ChatQueue, bot: BotApi) -> None:
         if await self._next(queue) is None:
             return
-        await self._budget(bot).turn(queue.chat_id)
-        # the turn may have taken long: whoever leads and whatever is newest counts now
-        if bot is self._bot(queue) and (step := await self._next(queue)) is not None:
-            await self._perform(queue, bot, step)
+        budget, breaker = self._budget(bot), self._breaker(queue.enterprise, bot)
+        if breaker.open:
+            # a chat that has to wait for itself is no good to find out for all
+            await budget.room(queue.chat_id)
+        async with breaker.passage(queue.chat_id) as passage:
+            await budget.turn(queue.chat_id)
+            # the turn may have taken long: whoever leads and whatever is newest counts now
+            if passage.free and bot is self._bot(queue) and (step := await self._next(queue)) is not None:
+                await self._perform(queue, bot, step, passage)
 
     async def _next(self, queue: ChatQueue) -> _Step | None:
         """The most urgent thing to do; cards that have nothing to do any more leave the queue."""
@@ -256,7 +293,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         if card.given_up.get(chat_id) == shown:
             return None
         action = next_action(card.call, chat_id, self._results.known(card, chat_id), shown)
-        if action is None:
+        if action is None or (isinstance(action, Send) and not card.concerns(chat_id)):
             return None
         job = Job(
             enterprise=card.key[0],
@@ -268,17 +305,18 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             hash=shown,
             html=card.plain != shown,
             locked=card.locked,
+            silent=not card.rings(chat_id, self._now()),
             context=card.context,
         )
         return _Step(job, card, action)
 
-    async def _perform(self, queue: ChatQueue, bot: BotApi, step: _Step) -> None:
+    async def _perform(self, queue: ChatQueue, bot: BotApi, step: _Step, passage: Passage) -> None:
         job, card = step.job, step.card
         revision = card.revision
         self._in_flight[card.key] += 1
         queue.busy = True
         try:
-            verdict = await self._courier.perform(bot, job, step.action)
+            verdict = await self._courier.perform(bot, job, step.action, passage.told)
         finally:
             queue.busy = False
             self._in_flight[card.key] -= 1
@@ -286,6 +324,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
                 del self._in_flight[card.key]
         if verdict.post is not None:
             self._results.learn(job.enterprise, verdict.post)
+        if verdict.lost is not None:
+            self._part(queue, verdict.lost)
         if verdict.what == "off":
             self._off.add(bot.key)
             _logger.error("Telegram refuses the bot token of enterprise %s: nothing is sent", job.enterprise)
@@ -301,14 +341,61 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
 
     def _hold(self, queue: ChatQueue, bot: BotApi, wait: float | None) -> None:
         queue.failures += 1
-        pause = self._backoff.after(queue.failures, self._chance()) if wait is None else wait
-        self._budget(bot).hold(queue.chat_id, pause)
+        if wait is None:
+            self._budget(bot).hold(queue.chat_id, self._backoff.after(queue.failures, self._chance()))
+        else:
+            self._budget(bot).limited(queue.chat_id, wait)
+
+    def _part(self, queue: ChatQueue, error: RecipientGone) -> None:
+        """Let the directory know, once for all calls of the chat."""
+        chat = (queue.enterprise, queue.chat_id)
+        if self._recipients is not None and self._group is not None and chat not in self._parting:
+            self._parting[chat] = asyncio.Event()
+            teller = self._group.create_task(
+                self._tell(self._recipients, *chat, error), name=f"directory, chat {queue.chat_id}"
+            )
+            self._tellers.add(teller)
+            teller.add_done_callback(self._tellers.discard)
+
+    async def _tell(
+        self, recipients: Recipients, enterprise: str, chat_id: int, error: RecipientGone
+    ) -> None:
+        try:
+            if isinstance(error, ChatMigrated):
+                await recipients.moved(enterprise, chat_id, error.new_chat_id)
+            else:
+                await recipients.gone(enterprise, chat_id, error.reason)
+            async with asyncio.timeout(FOLLOWS_WITHIN):
+                await self._parting[enterprise, chat_id].wait()
+        except TimeoutError:
+            _logger.warning("chat %d of %s is %s and still subscribed", chat_id, enterprise, error.reason)
+        except Exception:
+            # as with a card: an accident with one chat stops no other
+            _logger.exception("an accident with the directory, chat %d", chat_id)
+        finally:
+            del self._parting[enterprise, chat_id]
+            if queue := self._queues.get((enterprise, chat_id)):
+                self._wake(queue)
+
+    def _let_part(self, directory: Directory) -> None:
+        """Forget what waits for those whom this directory does not show calls."""
+        number = directory.profile.number
+        readers = {subscriber.chat_id for subscriber in directory.readers}
+        for (enterprise, chat_id), known in self._parting.items():
+            if enterprise == number and chat_id not in readers and not known.is_set():
+                known.set()
+                for card in self._cards.values():
+                    if card.key[0] == number and chat_id in card.open:
+                        self._leave(card, chat_id)
 
     async def _drained(self) -> None:
+        for known in self._parting.values():
+            known.set()
         tasks = {queue.task for queue in self._queues.values() if queue.task is not None}
         in_flight = {queue.task for queue in self._queues.values() if queue.task is not None and queue.busy}
         for task in tasks - in_flight:
             task.cancel()
+        in_flight |= self._tellers
         if in_flight:
             _, late = await asyncio.wait(in_flight, timeout=self._drain)
             for task in late:

@@ -9,13 +9,13 @@ from typing import Final
 
 import msgspec
 
+from adapters.telegram.html_cut import cut_plain
 from calls.call import Call
 from calls.deliveries import Post
 from calls.directory import Language
 
 # A second sendMessage makes a second message: two tries of which nobody knows what became are enough.
 MOST_INTENTS: Final = 2
-MOST_CHARACTERS: Final = 4096  # Bot API, sendMessage
 
 POINTER: Final = MappingProxyType[Language, str](
     {"ru": "↪️ Часть другого звонка, см. его сообщение", "en": "↪️ Part of another call, see its message"}
@@ -60,7 +60,7 @@ def fingerprint(text: str) -> str:
 
 def plain(text: str) -> str:
     """A card without its HTML, short enough for one message: for when Telegram takes it in no other way."""
-    return html.unescape(_TAG.sub("", text))[:MOST_CHARACTERS]
+    return cut_plain(html.unescape(_TAG.sub("", text)))
 
 
 def urgency(call: Call) -> int:

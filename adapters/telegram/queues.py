@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Final
 
 from adapters.telegram.posts import URGENCIES, fingerprint, newest, urgency
 from calls.call import Call
 from calls.deliveries import Post
 from calls.directory import Directory
+from calls.subscriptions import concerns, rings
 from otel.tracing import SpanRef
 
 _logger: Final = logging.getLogger(__name__)
@@ -17,16 +19,20 @@ _logger: Final = logging.getLogger(__name__)
 Key = tuple[str, str]
 """Enterprise and call id."""
 Render = Callable[[Call, Directory], str]
+Line = Callable[[Call, Directory], str]
+"""The last line of a card, "" for none: the history with the customer, as far as it is known."""
 
 
 class Card:
     """One call as it should be shown: always the newest state, rendered when it is first needed.
 
-    ``open``: chats that do not show it yet, as far as known. ``revision`` grows with every state.
+    ``chats``: those that this state is for. ``open``: of them those that do not show it yet, as far as known.
+    ``revision`` grows with every state.
     """
 
     __slots__ = (
         "_hash",
+        "_line",
         "_render",
         "_text",
         "call",
@@ -43,7 +49,7 @@ class Card:
         "urgency",
     )
 
-    def __init__(self, key: Key, call: Call, directory: Directory, render: Render) -> None:
+    def __init__(self, key: Key, call: Call, directory: Directory, render: Render, line: Line) -> None:
         self.key = key
         self.call = call
         self.directory = directory
@@ -51,12 +57,13 @@ class Card:
         self.context: SpanRef | None = None
         self.revision = 0
         self.urgency = urgency(call)
-        self.chats = _chats(directory)
+        self.chats: tuple[int, ...] = ()
         self.open: set[int] = set()
         self.given_up: dict[int, str] = {}
         self.locked: frozenset[int] = frozenset()
         self.plain: str | None = None
         self._render = render
+        self._line = line
         self._text: str | None = None
         self._hash: str | None = None
 
@@ -71,30 +78,63 @@ class Card:
         self.revision += 1
         self.posts = posts
         self.context = context
-        if self.revision > 1 and directory is self.directory and call == self.call:
-            return False
-        if directory is not self.directory:
+        known = self.revision > 1 and directory is self.directory
+        new = not known or call != self.call
+        if not known:
             self.directory = directory
             self.chats = _chats(directory)
-        self.call = call
-        self.urgency = urgency(call)
+        if new:
+            self.call = call
+            self.urgency = urgency(call)
+            self._text = self._hash = None
+        if directory.selective:
+            self._choose()
+        return new
+
+    def concerns(self, chat_id: int) -> bool:
+        """True where the call as it is now is to be shown in a chat that has no message of it."""
+        reader = self.directory.selective.get(chat_id)
+        return reader is None or concerns(reader, self.call, self.directory)
+
+    def rings(self, chat_id: int, at: datetime) -> bool:
+        """True where a message that is sent to the chat at ``at`` makes a sound."""
+        reader = self.directory.subscribers.get(str(chat_id))
+        return reader is None or rings(reader, self.call, self.directory, at)
+
+    def _choose(self) -> None:
+        """Leave out chats that the call does not concern; a message that stands is brought to its end."""
+        chats = tuple(
+            chat_id
+            for chat_id in _chats(self.directory)
+            if self.concerns(chat_id) or any(post.live for post in self.posts.get(chat_id, ()))
+        )
+        if chats != self.chats:
+            self.open.update(set(chats).difference(self.chats))
+            self.chats = chats
+
+    def retell(self) -> None:
+        """Something that the text tells of is known only now."""
         self._text = self._hash = None
-        return True
 
     def content(self) -> tuple[str, str] | None:
-        """Text and its hash; None where it could not be rendered, which has been said in the log."""
+        """Text and its hash; None where it could not be rendered, which has been said in the log.
+
+        While a call goes on, its history alone is no reason for an edit: it is no part of the hash.
+        """
         if self._text is None or self._hash is None:
             try:
-                self._text = self._render(self.call, self.directory)
+                text = self._render(self.call, self.directory)
+                line = self._line(self.call, self.directory)
             except Exception:
                 _logger.exception("the card of call %s/%s cannot be rendered", *self.key)
                 return None
-            self._hash = fingerprint(self._text)
+            self._text = f"{text}\n{line}" if line else text
+            self._hash = fingerprint(self._text if self.call.phase == "ended" else text)
         return self._text, self._hash
 
 
 def _chats(directory: Directory) -> tuple[int, ...]:
-    return tuple(subscriber.chat_id for subscriber in directory.subscribers.values())
+    return tuple(subscriber.chat_id for subscriber in directory.readers)
 
 
 class ChatQueue:

@@ -6,12 +6,14 @@ import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from actors.ports import Appended, StoreUnavailable, VersionConflict
+from adapters.preview.entities import from_html, utf16
 from adapters.telegram.api import BotApi, http_client
-from adapters.telegram.limits import Rate, Rates
-from adapters.telegram.outbox import Backoff, Outbox
+from adapters.telegram.limits import Backoff, Rate, Rates
+from adapters.telegram.outbox import Outbox
 from calls.call import Call
 from calls.deliveries import fold_delivery
 from calls.directory import Directory, Profile, Subscriber
@@ -32,6 +34,12 @@ from tests.botapi import (
 )
 
 GENEROUS = Rates(bot=Rate(1e6, 1e6), group=Rate(1e6, 1e6), chat=Rate(1e6, 1e6))
+TELEGRAM = Rates(bot=Rate(5, 25.0), group=Rate(1e6, 1e6), chat=Rate(1e6, 1e6))
+MIGRATED = Fault(
+    400,
+    "Bad Request: group chat was upgraded to a supergroup chat",
+    {"migrate_to_chat_id": -1005},
+)
 NOW = datetime(2025, 9, 14, 9, 12, 3, tzinfo=UTC)
 
 
@@ -142,7 +150,7 @@ async def a_house(server, log=None, rates=GENEROUS, total=2.0, **more):
             monotonic=time.monotonic,
             bots={"0367": bot},
             rates=rates,
-            backoff=Backoff(first=0.01, most=0.05),
+            backoff=more.pop("backoff", Backoff(first=0.01, most=0.05)),
             **more,
         )
         async with outbox:
@@ -409,6 +417,189 @@ async def test_who_blocks_the_bot_gets_no_more_of_the_call_and_the_others_do(hou
     assert house.server.standing(2) == [render(a_call("ended"), None)]
     assert house.log.kinds() == ["intended", "refused"]
     assert house.log.posts("1.1")[1][0].refused == "blocked"
+
+
+class Recipients:
+    """Remembers what it is told; ``gate``: the directory is slow; ``error``: an accident."""
+
+    def __init__(self):
+        self.told = []
+        self.gate = asyncio.Event()
+        self.error = None
+
+    async def gone(self, enterprise, chat_id, reason):
+        await self._tell(("gone", enterprise, chat_id, reason))
+
+    async def moved(self, enterprise, old, new):
+        await self._tell(("moved", enterprise, old, new))
+
+    async def _tell(self, what):
+        self.told.append(what)
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def recipients():
+    return Recipients()
+
+
+def asked(server, chat_id):
+    return sum(request.chat_id == chat_id for request in server.requests)
+
+
+async def quiet(house, *chats):
+    """Until nothing waits but in these chats."""
+    async with asyncio.timeout(8):
+        while any(len(queue) and queue.chat_id not in chats for queue in house.outbox._queues.values()):
+            await asyncio.sleep(0.002)
+
+
+async def test_a_chat_that_is_gone_is_told_of_once_and_asked_nothing_more_for_all_its_open_calls(
+    server, recipients
+):
+    server.script("sendMessage", *[BLOCKED] * 50, chat_id=1)
+    async with a_house(server, recipients=recipients) as house:
+        both = directory(1, 2)
+        for n in range(20):
+            house.show(a_call("begun", f"{n}.1"), to=both)
+        await quiet(house, 1)
+        assert recipients.told == [("gone", "0367", 1, "blocked")]
+        assert len(server.standing(2)) == 20
+        assert not house.outbox.idle("0367", "0.1")
+        recipients.gate.set()
+        await asyncio.sleep(0.02)
+        # stored, but those who show calls do not know yet
+        house.show(a_call("ringing", "0.1"), to=both)
+        await quiet(house, 1)
+        assert asked(server, 1) == 1
+        for n in range(20):
+            house.show(a_call("ended", f"{n}.1"), to=directory(2))
+            await house.settled(f"{n}.1")
+    assert asked(server, 1) == 1
+    assert [text.split()[0] for text in server.standing(2)] == ["<b>ended</b>"] * 20
+    assert recipients.told == [("gone", "0367", 1, "blocked")]
+
+
+async def test_a_moved_group_gets_the_open_calls_under_its_new_id(server, recipients):
+    async with a_house(server, recipients=recipients) as house:
+        for call_id in ("1.1", "1.2"):
+            house.show(a_call("begun", call_id), to=directory(-5, 2))
+            await house.settled(call_id)
+        server.script("editMessageText", *[MIGRATED] * 9, chat_id=-5)
+        for call_id in ("1.1", "1.2"):
+            house.show(a_call("talking", call_id), to=directory(-5, 2))
+        await quiet(house, -5)
+        assert recipients.told == [("moved", "0367", -5, -1005)]
+        recipients.gate.set()
+        for call_id in ("1.1", "1.2"):
+            house.show(a_call("talking", call_id), to=directory(-1005, 2))
+            await house.settled(call_id)
+    assert asked(server, -5) == 3
+    assert server.standing(-1005) == [render(a_call("talking", call_id), None) for call_id in ("1.1", "1.2")]
+    assert asked(server, 2) == 4
+
+
+async def test_a_directory_that_cannot_be_told_does_not_hold_the_chat_for_ever(
+    server, recipients, monkeypatch, caplog
+):
+    monkeypatch.setattr("adapters.telegram.outbox.FOLLOWS_WITHIN", 0.05)
+    recipients.gate.set()
+    recipients.error = RuntimeError("no directory")
+    server.script("sendMessage", BLOCKED, BLOCKED, chat_id=1)
+    async with a_house(server, recipients=recipients) as house:
+        for call_id in ("1.1", "1.2", "1.3"):
+            house.show(a_call("begun", call_id))
+            await house.settled(call_id)
+            recipients.error = None
+    assert "an accident with the directory, chat 1" in caplog.text
+    assert "chat 1 of 0367 is blocked and still subscribed" in caplog.text
+    assert server.standing(1) == [render(a_call("begun", "1.3"), None)]
+
+
+async def test_stopping_waits_for_the_directory_but_not_for_those_who_read_it(server, recipients):
+    server.script("sendMessage", BLOCKED)
+    begun = time.monotonic()
+    async with a_house(server, recipients=recipients) as house:
+        house.show(a_call("begun"))
+        async with asyncio.timeout(5):
+            while not recipients.told:
+                await asyncio.sleep(0.005)
+        stored = asyncio.get_running_loop().call_later(0.2, recipients.gate.set)
+    assert stored.when() <= asyncio.get_running_loop().time()
+    assert time.monotonic() - begun < 5
+
+
+async def test_a_storm_of_failing_chats_costs_few_requests_and_is_outlasted(server):
+    server.script("sendMessage", *[BAD_GATEWAY] * 1000)
+    everybody = directory(*range(1, 51))
+    async with a_house(
+        server, rates=TELEGRAM, pause=Backoff(first=0.4, most=0.8), backoff=Backoff(first=0.001, most=0.002)
+    ) as house:
+        house.show(a_call("begun"), to=everybody)
+        await asyncio.sleep(2.0)  # the storm; its rates alone would let 55 through
+        failed = server.counts["sendMessage"]
+        server._faults.clear()
+        house.show(a_call("ended"), to=everybody)
+        await house.settled()
+    # five that opened it, a few that were under way, one a pause
+    assert 6 <= failed <= 5 + 4 + 5
+    assert server.counts == {"sendMessage": failed + 50}
+    assert {len(server.chats[chat]) for chat in range(1, 51)} == {1}
+
+
+async def test_a_bot_that_fails_leaves_another_bot_alone_and_a_new_token_is_tried_at_once(server):
+    async with a_house(server, pause=Backoff(first=60.0, most=60.0)) as house:
+        nowhere = BotApi(TOKEN, "http://127.0.0.1:1", house.bot._client)
+        house.outbox.set_bot("0367", nowhere)
+        house.show(a_call("begun"), to=directory(*range(1, 11)))
+        async with asyncio.timeout(5):
+            while not house.outbox._breaker("0367", nowhere).open:
+                await asyncio.sleep(0.005)
+        other = Directory(
+            profile=Profile(number="0368", name="july"), subscribers={"99": Subscriber(chat_id=99)}
+        )
+        house.outbox.set_bot("0368", house.bot)
+        house.outbox.show(msgspec.structs.replace(a_call("begun", "9.9"), enterprise="0368"), other, {})
+        await server.seen("sendMessage")
+        assert asked(server, 99) == 1
+        house.outbox.set_bot("0367", house.bot)
+        await house.settled()
+    assert {len(server.chats[chat]) for chat in range(1, 11)} == {1}
+
+
+async def test_retry_after_of_several_chats_holds_the_bot(house):
+    everybody = directory(*range(1, 21))
+    house.server.script("sendMessage", *[too_many(1)] * 3)
+    house.show(a_call("begun"), to=everybody)
+    async with asyncio.timeout(5):
+        while sum(fact.kind == "delivery_refused" for fact in house.log.facts) < 3:
+            await asyncio.sleep(0.005)
+    house.show(a_call("begun", "2.2"), to=directory(77))
+    await house.settled()
+    await house.settled("2.2")
+    refused = house.server.requests[:3]
+    (late,) = (request for request in house.server.requests if request.chat_id == 77)
+    assert late.at - refused[0].at >= 1.0
+    assert len(house.server.standing(77)) == 1
+
+
+async def test_a_card_that_is_too_long_is_cut_and_keeps_its_form(server):
+    def long(call, directory):
+        return f"<b>{call.phase}</b>\n<i>" + "a &amp; 😀\n" * 1500 + "</i>"
+
+    async with a_house(server, render=long) as house:
+        house.show(a_call("begun"))
+        await house.settled()
+        house.show(a_call("ended"))
+        await house.settled()
+    (text,) = server.standing(1)
+    assert utf16(from_html(text).text) <= 4096
+    assert text.startswith("<b>ended</b>\n<i>a &amp;")
+    assert text.endswith("😀\n…</i>")
+    assert server.requests[-1].fields["parse_mode"] == "HTML"
+    assert server.counts == {"sendMessage": 1, "editMessageText": 1}
 
 
 async def test_html_that_telegram_does_not_take_is_sent_as_plain_text(house):

@@ -66,7 +66,7 @@ async def served(app):
 
 
 async def test_the_outboxs_own_client_speaks_with_it_without_a_socket(store, bot):
-    sent = await bot.send_message(1001, "📞 <b>Дозвон</b> от +375")
+    sent = await bot.send_message(1001, "📞 <b>Дозвон</b> от +375", silent=True)
     await bot.edit_message_text(1001, sent.message_id, "✅ Завершен &lt;150&gt;")
     (message,) = await store.messages(1001)
     assert message.text == "✅ Завершен &lt;150&gt;"

@@ -51,6 +51,13 @@ async def test_a_message_is_sent_edited_and_deleted(server, bot):
     assert send.fields["parse_mode"] == "HTML"
     assert send.fields["link_preview_options"] == {"is_disabled": True}
     assert "parse_mode" not in edit.fields
+    assert "disable_notification" not in send.fields
+
+
+async def test_a_message_may_come_without_a_sound(server, bot):
+    sent = await bot.send_message(1, "one", silent=True)
+    assert server.requests[0].fields["disable_notification"] is True
+    assert server.chats[1][sent.message_id].silent
 
 
 @pytest.mark.parametrize(
@@ -63,7 +70,13 @@ async def test_a_message_is_sent_edited_and_deleted(server, bot):
         (Fault(400, "Bad Request: message can't be edited"), errors.MessageLocked),
         (CANT_BE_DELETED, errors.MessageLocked),
         (BLOCKED, errors.Blocked),
-        (Fault(403, "Forbidden: bot was kicked from the supergroup chat"), errors.Blocked),
+        (Fault(403, "Forbidden: bot was kicked from the supergroup chat"), errors.Kicked),
+        (Fault(403, "Forbidden: bot is not a member of the channel chat"), errors.Kicked),
+        (Fault(403, "Forbidden: bot can't initiate conversation with a user"), errors.Blocked),
+        (
+            Fault(400, "Bad Request: not enough rights to send text messages to the chat"),
+            errors.NoRights,
+        ),
         (Fault(403, "Forbidden: user is deactivated"), errors.Deactivated),
         (Fault(403, "Forbidden: something new"), errors.RecipientGone),
         (CHAT_NOT_FOUND, errors.ChatNotFound),

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from calls.call import Call
-from calls.cards import History, render
+from calls.cards import History, history_line, render
 from calls.directory import Customer, Department, Directory, FollowMe, Line, Manager, Profile
 
 IVAN = "+375290000101"
@@ -408,8 +408,8 @@ def test_a_zone_that_this_machine_does_not_know_is_no_reason_to_show_nothing():
     ],
 )
 def test_the_history_is_the_last_line(past, russian, english):
-    assert render(call(), june("ru"), past).splitlines()[-1] == russian
-    assert render(call(), june("en"), past).splitlines()[-1] == english
+    assert history_line(call(), june("ru"), past) == russian
+    assert history_line(call(), june("en"), past) == english
 
 
 @pytest.mark.parametrize(
@@ -456,10 +456,10 @@ def test_no_outside_text_breaks_a_card(text, language):
     for direction in ("in", "out", "internal"):
         for outcome in ("answered", "missed", "not_answered", "lost_in_transfer"):
             shown = ended(outcome, direction, line="1", dialled="901", **known)
-            assert_telegram_takes(render(shown, directory, past))
-            assert_telegram_takes(render(msgspec.structs.replace(shown, talked=("x",)), directory, past))
+            for one in (shown, msgspec.structs.replace(shown, talked=("x",))):
+                assert_telegram_takes(f"{render(one, directory)}\n{history_line(one, directory, past)}")
         ringing = call(direction, line=text, caller=text, customer=text, rung=(text,) * 300, phase="ringing")
-        assert_telegram_takes(render(ringing, directory, past))
+        assert_telegram_takes(f"{render(ringing, directory)}\n{history_line(ringing, directory, past)}")
 
 
 def test_a_name_is_shown_as_it_is_written():

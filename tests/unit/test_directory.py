@@ -229,6 +229,55 @@ def test_subscribers_who_were_invited_stay():
     assert changes(old, june()) == (DirectoryChange("subscriber", "3003"),)
 
 
+def test_who_is_off_is_no_reader_and_a_file_that_lists_him_switches_him_on():
+    gone = june().apply(change("subscriber", "1001", chat_id=1001, off="blocked"))
+    assert gone.readers == ()
+    assert gone.subscribers["1001"].off == "blocked"
+    back = changes(gone, june())
+    assert back == (DirectoryChange("subscriber", "1001", {"chat_id": 1001}),)
+    assert [reader.chat_id for reader in gone.fold(back).readers] == [1001]
+    assert changes(gone.fold(back), june()) == ()
+
+
+def test_who_was_invited_stays_off_whatever_the_file_says():
+    old = june().apply(change("subscriber", "2002", chat_id=2002, invited=True, off="kicked"))
+    assert changes(old, june()) == ()
+
+
+def test_a_subscriber_who_is_on_has_no_word_of_it_in_the_facts():
+    told = changes(None, june())
+    assert {"chat_id": 1001} in [change.value for change in told]
+
+
+def test_filters_are_facts_and_a_subscriber_who_has_none_is_shown_every_call():
+    wanted = june(
+        subscribers={
+            "1": Subscriber(chat_id=1, notify="all", silent="22:00-08:00"),
+            "2": Subscriber(chat_id=2, lines=("0007001",), internal=False, hours="Mo-Fr 09:00-18:00"),
+        }
+    )
+    stored = msgspec.json.encode([one for one in changes(None, wanted) if one.section == "subscriber"])
+    told = msgspec.json.decode(stored, type=list[DirectoryChange])
+    assert [one.value for one in told] == [
+        {"chat_id": 1, "notify": "all", "silent": "22:00-08:00"},
+        {"chat_id": 2, "internal": False, "lines": ["0007001"], "hours": "Mo-Fr 09:00-18:00"},
+    ]
+    folded = Directory.empty("0367").fold(told)
+    assert folded.subscribers == wanted.subscribers
+    assert set(folded.selective) == {2}
+    off = change("subscriber", "2", chat_id=2, internal=False, off="blocked")
+    assert not folded.apply(off).selective
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"hours": "Mo-Fr 9-18"}, {"silent": "at night"}, {"directions": ["internal"]}, {"outcomes": ["open"]}],
+)
+def test_a_change_to_filters_that_are_none_is_refused(wrong):
+    with pytest.raises(DirectoryError, match=r"subscriber 1: "):
+        june().apply(change("subscriber", "1", chat_id=1, **wrong))
+
+
 def test_the_changes_between_two_enterprises_are_refused():
     with pytest.raises(DirectoryError):
         changes(Directory.empty("0368"), june())

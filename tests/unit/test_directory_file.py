@@ -8,6 +8,7 @@ import adapters.directory
 from adapters.directory.bots import BotSource, BotTokenMissingError
 from adapters.directory.file import DirectoryFileError, read_directory_file, read_directory_text
 from adapters.directory.toml_lines import TomlLines
+from calls.directory import Subscriber
 
 SAMPLE = Path(adapters.directory.__file__).with_name("sample.toml")
 HEAD = """\
@@ -90,6 +91,15 @@ def test_all_that_is_wrong_is_told_at_once_in_the_order_of_lines():
         ("manager = 1", "manager"),
         ("[[enterprise.subscriber]]\nchat_id = true", "subscriber.chat_id"),
         ('[[enterprise.subscriber]]\nchat_id = 1\nnotify = "loud"', "subscriber.notify"),
+        ('[[enterprise.subscriber]]\nchat_id = 1\ndirections = ["internal"]', "subscriber.directions"),
+        ('[[enterprise.subscriber]]\nchat_id = 1\ndirections = "in"', "subscriber.directions"),
+        ("[[enterprise.subscriber]]\nchat_id = 1\ninternal = 0", "subscriber.internal"),
+        ('[[enterprise.subscriber]]\nchat_id = 1\noutcomes = ["open"]', "subscriber.outcomes"),
+        ('[[enterprise.subscriber]]\nchat_id = 1\nlines = ["0007 001"]', "subscriber.lines"),
+        ('[[enterprise.subscriber]]\nchat_id = 1\npeople = ["+375290000102"]', "subscriber.people"),
+        ("[[enterprise.subscriber]]\nchat_id = 1\nhours = 9", "subscriber.hours"),
+        ('[[enterprise.subscriber]]\nchat_id = 1\nsilent = "22-08"', "subscriber.silent"),
+        ('[[enterprise.subscriber]]\nchat_id = 1\noff = "blocked"', "subscriber.off"),
         ('[[enterprise.manager]]\nextension = "150"\nmobile = "12"', "manager.mobile"),
         ('[[enterprise.manager]]\nextension = "150"\nname = "a\\nb"', "manager.name"),
         ('[[enterprise.line]]\nid = "000 7001"', "line.id"),
@@ -104,6 +114,39 @@ def test_all_that_is_wrong_is_told_at_once_in_the_order_of_lines():
 def test_every_key_has_its_rule(line, key):
     (finding,) = findings(HEAD + line + "\n")
     assert f": enterprise.{key}: " in finding
+
+
+def test_a_subscriber_says_which_calls_and_when_they_ring():
+    (june,) = read(
+        HEAD + "[[enterprise.subscriber]]\nchat_id = 1\n"
+        'notify = "missed"\ndirections = ["in"]\ninternal = false\noutcomes = ["missed", "lost_in_transfer"]\n'
+        'lines = ["0007001"]\npeople = ["150", "901"]\n'
+        'hours = "Mo-Fr 09:00-18:00; Sa 10:00-14:00"\nsilent = "22:00-08:00"\n'
+        '[[enterprise.subscriber]]\nchat_id = 2\nlines = []\nhours = " "\n'
+    )
+    assert june.directory.subscribers == {
+        "1": Subscriber(
+            chat_id=1,
+            notify="missed",
+            directions=("in",),
+            internal=False,
+            outcomes=("missed", "lost_in_transfer"),
+            lines=("0007001",),
+            people=("150", "901"),
+            hours="Mo-Fr 09:00-18:00; Sa 10:00-14:00",
+            silent="22:00-08:00",
+        ),
+        "2": Subscriber(chat_id=2),
+    }
+
+
+def test_hours_that_are_none_say_what_is_wrong_and_where():
+    text = '[[enterprise.subscriber]]\nchat_id = 1\nhours = "Mo-Fr 09:00-18:00; Sat 10:00-14:00"\n'
+    (finding,) = findings(HEAD + text)
+    assert finding.startswith(
+        'directory.toml:8: enterprise.subscriber.hours: "Mo-Fr 09:00-18:00; Sat 10:00-14:00" is not allowed: '
+        'part 2, "Sat 10:00-14:00": "Sat" is no day; allowed are Mo, Tu, We, Th, Fr, Sa, Su; hours such as'
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,7 +187,9 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one():
     (finding, _) = findings(HEAD + '[[enterprise.manager]]\nextention = "150"\n')[::-1]
     assert finding.endswith("enterprise.manager.extention: is not known here; did you mean extension?")
     (finding,) = findings(HEAD + "[[enterprise.subscriber]]\nchat_id = 1\ndirection = 'in'\n")
-    assert finding.endswith("is not known here; known are chat_id, notify")
+    assert finding.endswith("is not known here; did you mean directions?")
+    (finding,) = findings(HEAD + "[[enterprise.line]]\nid = '0007001'\ncolour = 'red'\n")
+    assert finding.endswith("is not known here; known are id, name, incoming_transform")
     (finding,) = findings(HEAD + "[extra]\n")
     assert finding.startswith("directory.toml:6: extra: ")
 

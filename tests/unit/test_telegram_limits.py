@@ -6,8 +6,7 @@ import selectors
 
 import pytest
 
-from adapters.telegram.limits import Budget, Rate, Rates
-from adapters.telegram.outbox import Backoff
+from adapters.telegram.limits import TOGETHER, Backoff, Budget, Rate, Rates
 
 
 class _VirtualSelector(selectors.SelectSelector):
@@ -65,7 +64,7 @@ def test_a_bot_never_makes_more_than_30_requests_within_any_second():
     times = [time for time, _ in at]
     assert most_within(times, 1.0) <= 30
     # and it does use what it may
-    assert len(times) / (max(times) - min(times)) > 24
+    assert len(times) / (max(times) - min(times)) > 21
 
 
 def test_a_group_never_gets_more_than_20_within_any_minute():
@@ -136,6 +135,35 @@ def test_retry_after_holds_its_chat_and_nobody_else():
         return at
 
     assert run(held()) == [(pytest.approx(0.0, abs=0.001), 2), (pytest.approx(30.0, abs=0.001), 1)]
+
+
+def test_retry_after_of_two_chats_at_once_holds_the_bot_until_the_first_may_go_on():
+    async def held():
+        budget, at = Budget(), []
+        budget.limited(1, 30)
+        await asyncio.sleep(TOGETHER - 0.1)
+        budget.limited(2, 7)
+        async with asyncio.TaskGroup() as group:
+            for chat_id in (1, 2, 3):
+                group.create_task(requests(budget, chat_id, 1, at))
+        return {chat_id: time for time, chat_id in at}
+
+    at = run(held())
+    assert at[2] == at[3] == pytest.approx(TOGETHER - 0.1 + 7, abs=0.001)
+    assert at[1] == pytest.approx(30.0, abs=0.001)
+
+
+def test_retry_after_of_two_chats_far_apart_or_twice_of_one_holds_nobody_else():
+    async def held():
+        budget, at = Budget(), []
+        budget.limited(1, 30)
+        budget.limited(1, 30)
+        await asyncio.sleep(TOGETHER + 0.1)
+        budget.limited(2, 7)
+        await requests(budget, 3, 1, at)
+        return at
+
+    assert run(held()) == [(pytest.approx(TOGETHER + 0.1, abs=0.001), 3)]
 
 
 def test_a_pause_that_begins_while_the_turn_is_awaited_is_obeyed():

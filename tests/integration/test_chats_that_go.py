@@ -1,0 +1,129 @@
+"""Chats that are no more, or are others, with the whole service: facts of the directory, live, restarted, and back."""
+
+import asyncio
+import json
+
+from calls.scenarios import catalogue
+from tests.botapi import BLOCKED, Fault
+from tests.running import UNLIMITED, EveryBot, command, enterprise, running
+
+MIGRATED = Fault(
+    400, "Bad Request: group chat was upgraded to a supergroup chat", {"migrate_to_chat_id": -1005}
+)
+BOT = "1:bot"
+
+
+def file(*chats):
+    return enterprise("0367", bot_token=BOT, chats=chats)
+
+
+async def apply(service, text):
+    upload = {"name": "x.toml", "text": text, "folder": str(service.folder)}
+    answer = await service.client.post("/api/directory", json=upload)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["changes"]
+
+
+def readers(service):
+    return sorted(reader.chat_id for reader in service.service.directory("0367").readers)
+
+
+async def known(service, *chats):
+    """Until the actors know that these are shown calls, and no others."""
+    async with asyncio.timeout(10):
+        while readers(service) != sorted(chats):
+            await asyncio.sleep(0.01)
+
+
+def asked(bots, chat_id):
+    return sum(request.fields.get("chat_id") == chat_id for request in bots.requests)
+
+
+def begun(name="2-1", at=1_777_885_200.0, seed=1):
+    """All events of a call but the last."""
+    *events, last = catalogue()[name].events(at, seed)
+    return events, last
+
+
+async def store(service, events):
+    for event in events:
+        await service.store(event.kind, event.body)
+
+
+async def test_who_blocks_the_bot_is_off_until_a_file_lists_him_again(database, tmp_path):
+    async with EveryBot() as bots:
+        settings = {"rates": UNLIMITED, "telegram_api": bots.base_url}
+        async with running(database.dsn, tmp_path, file(1001, 1002), **settings) as service:
+            bots.script("sendMessage", *[BLOCKED] * 20, chat_id=1001)
+            events, last = begun()
+            await store(service, events)
+            await known(service, 1002)
+            await service.quiet()
+            before = asked(bots, 1001)
+            await store(service, [last])
+            other, its_last = begun(at=1_777_885_300.0, seed=2)
+            await store(service, [*other, its_last])
+            await service.quiet()
+            assert (before, asked(bots, 1001)) == (1, 1)
+            assert len(bots.standing(1002)) == 2
+            doctor = await service.command("doctor", "--json")
+            (finding,) = (
+                told for told in json.loads(doctor.output) if told["subject"] == "subscriber 1001 of 0367"
+            )
+            assert (finding["state"], doctor.code) == ("note", 0)
+            assert "blocked" in finding["says"]
+            assert "callfold apply" in finding["do"]
+        async with running(database.dsn, tmp_path, **settings) as service:
+            await known(service, 1002)
+            # nothing is taken up again for the sake of a chat that is off
+            assert service.service.statistics()["actors"] == 0
+            await service.quiet()
+            assert asked(bots, 1001) == 1
+            bots._faults.clear()
+            assert await apply(service, file(1001, 1002)) == ["0367: subscriber 1001 changed"]
+            await known(service, 1001, 1002)
+            third, its_last = begun(at=1_777_885_400.0, seed=3)
+            await store(service, [*third, its_last])
+            await service.quiet()
+            assert await apply(service, file(1001, 1002)) == []
+            assert any("Завершен" in text for text in bots.standing(1001))
+            assert len(bots.standing(1002)) == 3
+    await checked(database, tmp_path)
+
+
+async def test_a_group_that_became_a_supergroup_goes_on_under_its_new_id_with_its_open_calls(
+    database, tmp_path
+):
+    async with (
+        EveryBot() as bots,
+        running(
+            database.dsn, tmp_path, file(-5, 1002), rates=UNLIMITED, telegram_api=bots.base_url
+        ) as service,
+    ):
+        (first, its_last), (second, last) = begun(), begun(at=1_777_885_300.0, seed=2)
+        ended, after = begun(at=1_777_885_100.0, seed=3)
+        await store(service, [*ended, after])
+        await store(service, first[:-1])
+        await store(service, second[:-1])
+        await service.quiet()
+        assert len(bots.standing(-5)) == 3
+        bots.script("editMessageText", *[MIGRATED] * 20, chat_id=-5)
+        before = asked(bots, -5)
+        await store(service, [first[-1], its_last])
+        await known(service, -1005, 1002)
+        await service.quiet()
+        # what ended while nobody knew is shown there too; what the old group had seen the end of is not
+        assert len(bots.standing(-1005)) == 2
+        await store(service, [second[-1], last])
+        await service.quiet()
+        assert asked(bots, -5) == before + 1
+        assert [text.startswith("✅") for text in bots.standing(-1005)] == [True, True]
+        assert len(bots.standing(1002)) == 3
+    await checked(database, tmp_path)
+
+
+async def checked(database, folder):
+    """The rows are what a fold of all facts says."""
+    env = {"CALLFOLD_DATABASE_URL": database.dsn}
+    done = await command("rebuild", "all", "--check", env=env, folder=folder)
+    assert done.code == 0, done.output + done.errors

@@ -1,0 +1,246 @@
+"""Subscribers are shown the calls they asked for, with the sound they asked for: the outbox against a Bot API."""
+
+import asyncio
+import itertools
+from datetime import UTC, datetime
+
+import pytest
+
+from adapters.telegram.api import BotApi, http_client
+from adapters.telegram.limits import Rate, Rates
+from adapters.telegram.outbox import Outbox
+from calls.call import Call
+from calls.deliveries import fold_delivery
+from calls.directory import Department, Directory, Manager, Profile, Subscriber
+from calls.facts import delivery_stream
+from tests.botapi import EDIT_NOT_FOUND, TOKEN, BotApiServer, Fault
+from tests.memory_log import MemoryLog
+
+NOW = datetime(2025, 9, 15, 6, 12, 3, tzinfo=UTC)
+ALL, SOME = 1, 2
+PLENTY = Rate(1e6, 1e6)
+
+
+def june(*subscribers):
+    return Directory(
+        profile=Profile(number="0367", name="june", timezone="Europe/Minsk"),
+        subscribers={str(one.chat_id): one for one in (Subscriber(chat_id=ALL), *subscribers)},
+        managers={"150": Manager(extension="150"), "151": Manager(extension="151")},
+        departments={"901": Department(number="901", members=("151", "152"))},
+    )
+
+
+def some(**filters):
+    """A directory of one chat that is shown everything and one that has these filters."""
+    return june(Subscriber(chat_id=SOME, **filters))
+
+
+def a_call(phase="begun", call_id="1.1", direction="in", **more):
+    outcome = more.pop("outcome", "answered" if phase == "ended" else "open")
+    return Call(
+        enterprise="0367",
+        call_id=call_id,
+        direction=direction,
+        outcome=outcome,
+        phase=phase,
+        started_at=NOW,
+        **more,
+    )
+
+
+def text(call):
+    return f"{call.phase} {call.call_id}"
+
+
+class House:
+    """An outbox with its log, and the chats it writes to."""
+
+    def __init__(self, server, outbox, log):
+        self.server, self.outbox, self.log = server, outbox, log
+        self.now = NOW
+
+    def posts(self, call_id="1.1"):
+        """What a leader knows that has read everything."""
+        found = {}
+        for chat_id in (ALL, SOME):
+            post = None
+            for fact in self.log.facts:
+                if fact.stream == delivery_stream(call_id, chat_id):
+                    post = fold_delivery(post, fact)
+            found[chat_id] = (post,) if post else ()
+        return found
+
+    def show(self, call, directory, *, posts=None):
+        """As a leader who knows of these messages, by default of all."""
+        self.outbox.show(call, directory, self.posts(call.call_id) if posts is None else posts)
+
+    async def shown(self, *states):
+        """Show states of one directory one after the other."""
+        *calls, directory = states
+        for call in calls:
+            self.show(call, directory)
+            await self.settled(call.call_id)
+
+    async def settled(self, call_id="1.1"):
+        async with asyncio.timeout(8):
+            while not self.outbox.idle("0367", call_id):
+                await asyncio.sleep(0.002)  # polled, because nothing announces it
+
+    def texts(self, chat_id=SOME):
+        """Of every message of a chat, what it has shown."""
+        return [message.texts for message in self.server.chats[chat_id].values()]
+
+    def silent(self, chat_id=SOME):
+        return [message.silent for message in self.server.chats[chat_id].values()]
+
+
+@pytest.fixture
+async def house():
+    log, ids = MemoryLog(), itertools.count()
+    async with BotApiServer() as server, http_client() as client:
+        outbox = Outbox(
+            log,
+            lambda call, _: text(call),
+            now=lambda: house.now,
+            new_id=lambda: f"try-{next(ids)}",
+            chance=lambda: 0.5,
+            monotonic=asyncio.get_running_loop().time,
+            bots={"0367": BotApi(TOKEN, server.base_url, client)},
+            rates=Rates(bot=PLENTY, group=PLENTY, chat=PLENTY),
+        )
+        house = House(server, outbox, log)
+        async with outbox:
+            outbox.resume()
+            yield house
+
+
+async def test_a_filter_by_line_shows_calls_from_when_their_line_is_known(house):
+    directory = some(lines=("0007001",))
+    for call_id, line in (("1.1", "0007001"), ("2.2", "0007002")):
+        ringing = a_call("ringing", call_id, line=line)
+        await house.shown(a_call("begun", call_id), ringing, a_call("ended", call_id, line=line), directory)
+    assert house.texts() == [["ringing 1.1", "ended 1.1"]]
+    assert [texts[0] for texts in house.texts(ALL)] == ["begun 1.1", "begun 2.2"]
+
+
+async def test_a_call_that_moves_to_another_line_before_it_is_sent_is_not_sent(house):
+    directory = some(lines=("0007001",))
+    house.outbox.pause()
+    house.show(a_call(line="0007001"), directory)
+    house.show(a_call(line="0007002"), directory)
+    house.outbox.resume()
+    await house.settled()
+    assert house.texts() == []
+    assert house.texts(ALL) == [["begun 1.1"]]
+
+
+async def test_a_filter_by_department_shows_a_call_from_when_it_reaches_one_of_its_members(house):
+    directory = some(people=("901",))
+    talking = a_call("talking", rung=("150",), talked=("150",))
+    asked = a_call("talking", rung=("150",), talked=("150",), consulted=("152",))
+    ended = a_call("ended", rung=("150",), talked=("150", "152"), consulted=("152",))
+    await house.shown(a_call("ringing", rung=("150",)), talking, directory)
+    assert house.texts() == []
+    await house.shown(asked, ended, directory)
+    assert house.texts() == [["talking 1.1", "ended 1.1"]]
+
+
+async def test_a_filter_by_outcome_shows_one_final_message(house):
+    directory = some(outcomes=("missed", "lost_in_transfer"))
+    missed = a_call("ended", "1.1", outcome="missed")
+    await house.shown(a_call(), a_call("ringing"), missed, directory)
+    await house.shown(a_call("begun", "2.2"), a_call("talking", "2.2"), a_call("ended", "2.2"), directory)
+    assert house.texts() == [["ended 1.1"]]
+    assert [request.method for request in house.server.requests if request.chat_id == SOME] == ["sendMessage"]
+    assert house.texts(ALL) == [
+        ["begun 1.1", "ringing 1.1", "ended 1.1"],
+        ["begun 2.2", "talking 2.2", "ended 2.2"],
+    ]
+
+
+async def test_a_call_that_goes_on_after_its_final_message_is_edited_to_the_new_truth(house):
+    directory = some(outcomes=("missed",))
+    await house.shown(a_call("ended", outcome="missed"), a_call("talking"), directory)
+    assert house.texts() == [["ended 1.1", "talking 1.1"]]
+
+
+async def test_who_wants_no_internal_calls_is_shown_none(house):
+    directory = some(internal=False)
+    await house.shown(a_call(direction="internal"), a_call("ended", direction="internal"), directory)
+    await house.shown(a_call(call_id="2.2", direction="out"), directory)
+    assert house.texts() == [["begun 2.2"]]
+    assert len(house.texts(ALL)) == 2
+
+
+async def test_calls_that_begin_outside_the_hours_are_not_shown(house):
+    await house.shown(a_call(), a_call("ended"), some(hours="Mo-Fr 09:30-18:00"))
+    await house.shown(a_call(call_id="2.2"), some(hours="Mo-Fr 09:00-18:00"))
+    assert house.texts() == [["begun 2.2"]]
+
+
+async def test_a_message_that_stands_is_brought_to_its_end_whatever_the_filters_say_since(house):
+    await house.shown(a_call(), some())
+    stricter = some(directions=("out",))
+    await house.shown(a_call("talking"), a_call("ended"), stricter)
+    await house.shown(a_call(call_id="2.2"), stricter)
+    assert house.texts() == [["begun 1.1", "talking 1.1", "ended 1.1"]]
+
+
+async def test_a_message_on_its_way_when_the_filter_changes_is_brought_to_its_end(house):
+    house.server.script("sendMessage", Fault(delay=0.1), chat_id=SOME)
+    house.show(a_call(), some())
+    await house.server.seen("sendMessage", 2)
+    stricter = some(directions=("out",))
+    house.show(a_call("ended"), stricter, posts={})
+    await house.settled()
+    assert house.texts() == [["begun 1.1"]], "nobody has told the leader of it yet"
+    house.show(a_call("ended"), stricter)
+    await house.settled()
+    assert house.texts() == [["begun 1.1", "ended 1.1"]]
+
+
+async def test_what_waits_to_be_sent_when_the_filter_changes_is_not_sent(house):
+    house.outbox.pause()
+    house.show(a_call(), some())
+    house.show(a_call("ringing"), some(directions=("out",)))
+    house.outbox.resume()
+    await house.settled()
+    assert house.texts() == []
+
+
+async def test_a_message_that_its_reader_deleted_is_not_sent_anew_where_the_filters_have_changed(house):
+    await house.shown(a_call(), some())
+    house.server.script("editMessageText", EDIT_NOT_FOUND, chat_id=SOME)
+    await house.shown(a_call("talking"), a_call("ended"), some(directions=("out",)))
+    assert [request.method for request in house.server.requests if request.chat_id == SOME] == [
+        "sendMessage",
+        "editMessageText",
+    ]
+
+
+async def test_a_filter_that_is_taken_away_shows_the_calls_that_go_on(house):
+    await house.shown(a_call(), some(directions=("out",)))
+    assert house.texts() == []
+    await house.shown(a_call("talking"), some())
+    assert house.texts() == [["talking 1.1"]]
+
+
+async def test_messages_come_with_a_sound_in_the_hours_and_for_the_calls_that_the_subscriber_wishes(house):
+    await house.shown(a_call(), a_call("ended"), some())
+    await house.shown(a_call(call_id="2.2"), some(notify="missed"))
+    await house.shown(a_call(call_id="3.3"), some(notify="all"))
+    await house.shown(a_call(call_id="4.4", direction="out"), some(notify="all"))
+    await house.shown(a_call(call_id="5.5"), some(silent="Mo 09:00-10:00"))
+    assert house.silent() == [False, False, False, True, True]
+    assert house.silent(ALL) == [False] * 5
+    said = ["disable_notification" in request.fields for request in house.server.requests]
+    assert sum(said) == 2, "a message that rings, and an edit, say nothing of it"
+
+
+async def test_whether_a_message_rings_is_decided_when_it_is_sent(house):
+    house.outbox.pause()
+    house.show(a_call(), some(silent="Mo 09:00-10:00"))
+    house.now = datetime(2025, 9, 15, 7, 0, tzinfo=UTC)
+    house.outbox.resume()
+    await house.settled()
+    assert house.silent() == [False]
