@@ -25,7 +25,7 @@ class Rate(msgspec.Struct, frozen=True):
 
 # 30 within any second, less what may go out late for want of a connection; 20 within any 60 seconds; 1 a second after
 # three at once (begun, ringing, talking of a call that was picked up at once), which Telegram tolerates.
-BOT: Final = Rate(4, 22.0)
+BOT: Final = Rate(4, 20.0)
 GROUP: Final = Rate(4, 16 / 60)
 CHAT: Final = Rate(3, 1.0)
 
