@@ -14,7 +14,9 @@ from calls.call import Call
 from calls.deliveries import DELIVERY_KINDS
 from calls.events import EventError, read_event
 from calls.facts import (
+    DELIVERY_EDITED,
     DELIVERY_INTENDED,
+    DELIVERY_SENT,
     DIRECTORY_STREAM,
     Fact,
     NewFact,
@@ -184,7 +186,8 @@ class MemoryLog:
                 for key, call in self.tables.calls.items()
                 if call.settled and call.last_position >= self._since(UNSHOWN_WINDOW)
                 for number, chat_id in chats
-                if number == call.enterprise and not self._shown(call, chat_id)
+                if number == call.enterprise
+                and (not self._shown(call, chat_id) or self._shown_twice(key, chat_id))
             }
             | {leg for leg, (_, lost) in self.tables.call_legs.items() if lost}
         )
@@ -218,6 +221,13 @@ class MemoryLog:
             and fact.kind != DELIVERY_INTENDED
             for fact in self.facts[call.last_position :]
         )
+
+    def _shown_twice(self, key: Key, chat_id: int) -> bool:
+        """A message of a leg that came to belong to the call stands in the chat."""
+        legs = [leg for leg, (call_id, _) in self.tables.call_legs.items() if (leg[0], call_id) == key != leg]
+        streams = {delivery_stream(unique_id, chat_id) for _, unique_id in legs}
+        last = {fact.stream: fact.kind for fact in self.facts if fact.enterprise == key[0]}
+        return any(last.get(stream) in {DELIVERY_SENT, DELIVERY_EDITED} for stream in streams)
 
     # reading, for projections
 

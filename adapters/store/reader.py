@@ -80,6 +80,17 @@ WHERE calls.outcome <> 'open' AND calls.last_position > $3
         END
   )
 UNION
+SELECT calls.enterprise, calls.call_id FROM calls
+JOIN unnest($1::text[], $2::text[]) AS chat (enterprise, chat_id) ON chat.enterprise = calls.enterprise
+JOIN call_legs legs ON legs.enterprise = calls.enterprise AND legs.call_id = calls.call_id
+WHERE calls.outcome <> 'open' AND calls.last_position > $3 AND legs.unique_id <> calls.call_id
+  AND (
+      SELECT kind FROM facts told
+      WHERE told.enterprise = legs.enterprise
+        AND told.stream = 'delivery/' || chat.chat_id || '/' || legs.unique_id
+      ORDER BY version DESC LIMIT 1
+  ) IN ('delivery_sent', 'delivery_edited')
+UNION
 SELECT enterprise, unique_id FROM call_legs WHERE lost
 """
 

@@ -16,7 +16,7 @@ import pytest
 from actors.ports import Appended, FactLog, StoreUnavailable, VersionConflict
 from adapters.store.log import EventStore
 from adapters.store.tables import CallTables
-from calls.deliveries import DeliveryIntended, DeliverySent, write_delivery
+from calls.deliveries import DeliveryIntended, DeliverySent, DeliveryWithdrawn, write_delivery
 from calls.directory import DirectoryChange
 from calls.facts import (
     DIRECTORY_CHANGED,
@@ -149,6 +149,11 @@ def sent(call_id: str, chat_id: int = 1001, enterprise: str = ENTERPRISE) -> New
         occurred_at=EPOCH,
         body=body,
     )
+
+
+def withdrawn(call_id: str, chat_id: int = 1001) -> NewFact:
+    kind, body = write_delivery(DeliveryWithdrawn(call_id, chat_id, 7))
+    return msgspec.structs.replace(sent(call_id, chat_id), kind=kind, body=body)
 
 
 def intended(call_id: str, chat_id: int = 1001) -> NewFact:
@@ -345,6 +350,15 @@ async def test_a_settled_call_is_unsettled_until_its_last_state_was_shown(store)
     await store.put([sent(A, chat_id=2002)])
     assert await unsettled(store) == [A], "another chat was shown it"
     await store.put([sent(A)])
+    assert await unsettled(store) == []
+
+
+async def test_a_settled_call_is_unsettled_while_the_message_of_a_leg_that_joined_it_stands(store):
+    await store.put([start(A), arrival("bridge", B, "X"), sent(B), arrival("bridge", A, "X")])
+    await store.put([arrival("bridge_leave", A, "X"), arrival("bridge_leave", B, "X"), hangup(A), sent(A)])
+    await store.project()
+    assert await unsettled(store) == [A]
+    await store.put([withdrawn(B)])
     assert await unsettled(store) == []
 
 
