@@ -1,6 +1,6 @@
 # The commands of this repository; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint format bench lock clean
+.PHONY: help setup setup-dev run test soak lint format bench lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -37,6 +37,9 @@ run: setup ## start the service with the sample directory on http://127.0.0.1:80
 
 test: setup-dev ## the whole suite against a real PostgreSQL
 	$(BIN)/python -m pytest $(TESTS)
+
+soak: setup-dev ## two minutes of calls and faults, once more with kill -9; CALLFOLD_SOAK_SECONDS, CALLFOLD_SOAK_SEED
+	CALLFOLD_SOAK_SECONDS=$${CALLFOLD_SOAK_SECONDS:-120} $(BIN)/python -m pytest -s tests/soak
 
 lint: setup-dev ## formatting, ruff, types, import contracts
 	$(BIN)/ruff format --check .
