@@ -76,6 +76,8 @@ class Enterprise:
         self.house = house
         self.quiet = False
         """True while facts are read again after a start: everything is folded, nothing shown."""
+        self._recalled: set[str] = set()
+        """Leaders of calls that were over and shown long ago, and are back for their recording alone."""
 
     @property
     def number(self) -> str:
@@ -92,8 +94,8 @@ class Enterprise:
     def take(self, fact: Fact) -> None:
         """Route one fact to the mailboxes it concerns."""
         if fact.kind in DELIVERY_KINDS:
-            unique_id = fact.stream.split("/", 2)[2]
-            if unique_id in self.actors:
+            what, _, unique_id = fact.stream.split("/", 2)
+            if what == "delivery" and unique_id in self.actors:
                 self.actors[unique_id].tell(Delivered(fact))
             return
         if fact.kind == DIRECTORY_CHANGED:
@@ -106,6 +108,8 @@ class Enterprise:
         route = self.board.route(fact, event)
         for unique_id in route.legs:
             self.actor(unique_id).tell(Told(fact, event, route.counts))
+            if route.early is not None:
+                self.actor(unique_id).tell(Told(route.early, None))
         self._introduce(route.moves)
 
     def _introduce(self, moves: tuple[Move, ...]) -> None:
@@ -160,6 +164,12 @@ class Enterprise:
         for leader in {self.board.leader(unique_id) for unique_id in exchange.legs}:
             members = self.board.members(leader)
             self._introduce(tuple(Move(unique_id, unique_id, leader) for unique_id in members))
+
+    def recall(self, unique_id: str, facts: list[Fact]) -> None:
+        """Put a call back to tell of its recording, nothing else."""
+        self.restore(facts)
+        if self.board.knows(unique_id):
+            self._recalled.add(self.board.leader(unique_id))
 
     def _forget_all_of(self, facts: list[Fact]) -> None:
         """Let the board fold these calls from their first fact on; a bridge that has ended would not count twice."""
@@ -216,7 +226,13 @@ class Enterprise:
         """Let the chats show it, unless it may yet belong to another call."""
         if self._in_doubt(actor) and not actor.posts:
             return
-        self.house.cards.show(call, self.directory, actor.posts_by_chat(), actor.context)
+        posts = actor.posts_by_chat()
+        if actor.unique_id in self._recalled and call.settled:
+            # Its messages tell of the recording; who came since then is not told of a call that was over before.
+            for reader in self.directory.readers:
+                none = Post(call_id=call.call_id, chat_id=reader.chat_id, refused="over")
+                posts.setdefault(reader.chat_id, (none,))
+        self.house.cards.show(call, self.directory, posts, actor.context)
 
     def _show_anew(self) -> None:
         """Others are shown the calls from now on: who came sees the open ones, who left is asked nothing more."""
@@ -289,6 +305,7 @@ class Enterprise:
     def let_go(self, actor: LegActor) -> None:
         """Forget a call; a later fact of it wakes it from the store."""
         members = self.board.members(actor.unique_id) or (actor.unique_id,)
+        self._recalled.difference_update(members)
         self.house.cards.drop(self.number, actor.unique_id)
         for unique_id in members:
             self.house.no_alarm(self.number, unique_id)

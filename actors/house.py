@@ -8,12 +8,12 @@ from time import perf_counter
 import structlog
 
 from actors.alarms import Alarms
-from actors.enterprise import Enterprise, Patience
+from actors.enterprise import LINGER, Enterprise, Patience
 from actors.leg_actor import LegActor
 from actors.ports import Cards, Clock, FactLog, GiveWay, LogError, StoreUnavailable, VersionConflict
 from calls.directory import Directory
 from calls.exchange import read_change
-from calls.facts import SILENCE_OBSERVED, Fact, NewFact, leg_stream
+from calls.facts import RECORDING_ADDED, SILENCE_OBSERVED, Fact, NewFact, leg_stream
 from calls.observations import Silence, write_silence
 from otel.metrics import Metrics
 from otel.tracing import Tracing
@@ -103,7 +103,7 @@ class House:
             enterprise.board.directory = enterprise.directory.apply(read_change(fact))
         chats = [chat for enterprise in self.enterprises.values() for chat in enterprise.chats()]
         readers = [chat for enterprise in self.enterprises.values() for chat in enterprise.readers()]
-        unsettled = await self._facts.unsettled_calls(readers)
+        unsettled = await self._facts.unsettled_calls(readers, LINGER)
         for enterprise in self.enterprises.values():
             enterprise.quiet = True
         facts: dict[str, list[Fact]] = {}
@@ -204,7 +204,10 @@ class House:
         facts = await self._facts.read_calls(
             [(enterprise.number, unique_id)], enterprise.chats(), fact.position - 1
         )
-        enterprise.restore(facts)
+        if fact.kind == RECORDING_ADDED:
+            enterprise.recall(unique_id, facts)
+        else:
+            enterprise.restore(facts)
 
     def enterprise(self, number: str) -> Enterprise:
         """The actors of one enterprise."""

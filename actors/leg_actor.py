@@ -13,7 +13,7 @@ from calls.call import Call
 from calls.conversation import conversation
 from calls.deliveries import Post, fold_delivery
 from calls.directory import Directory
-from calls.facts import SILENCE_OBSERVED, Fact, leg_stream
+from calls.facts import Fact, leg_stream
 from calls.legs import Leg, fold
 from otel.tracing import Span, SpanRef
 
@@ -159,7 +159,7 @@ class LegActor:
             # Also of a fact that will be parked: what this leg decides later is decided on the newest version.
             self.version = max(fact.version, self.version)
         seen = self.leg is not None and fact.position <= self.leg.last.position
-        if seen and fact.kind != SILENCE_OBSERVED:
+        if seen and mail.event is not None:
             return  # read again after an overflow or a lost connection
         self.leg = fold(self.leg, fact, mail.event, self.unique_id, counts=mail.counts)
 

@@ -66,8 +66,11 @@ class FactLog(Protocol):
         """The directory facts of all enterprises up to a position."""
         ...
 
-    async def unsettled_calls(self, chats: Sequence[tuple[str, int]]) -> list[tuple[str, str]]:
-        """(enterprise, call_id) of calls that may still need something done."""
+    async def unsettled_calls(self, chats: Sequence[tuple[str, int]], lately: float) -> list[tuple[str, str]]:
+        """(enterprise, call_id) of calls that may still need something done.
+
+        And of all that were heard of within ``lately`` seconds before the newest fact: a late leg may belong to one.
+        """
         ...
 
     async def projected(self) -> int:

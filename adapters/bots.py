@@ -1,4 +1,4 @@
-"""Which bot speaks for each enterprise: a real one, or the built-in preview."""
+"""Which bot speaks for each enterprise, and listens: a real one, or the built-in preview."""
 
 import os
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import httpx
 import structlog
 
+from adapters.bot.listening import Listener, Listening
 from adapters.directory.apply import SecretEntry
 from adapters.directory.bots import PREVIEW, BotSource, BotTokenMissingError
 from adapters.preview.botapi import PreviewBotApi
@@ -17,7 +18,10 @@ log = structlog.get_logger(__name__)
 
 
 class Bots:
-    """Gives the outbox a bot for every enterprise, anew whenever a secret changes."""
+    """Gives the outbox a bot for every enterprise, anew whenever a secret changes, and lets each bot listen.
+
+    ``client`` speaks, ``ear`` asks for updates (each bot keeps a connection), ``inside`` does both in the preview.
+    """
 
     def __init__(
         self,
@@ -26,10 +30,23 @@ class Bots:
         telegram_api: str,
         client: httpx.AsyncClient,
         inside: httpx.AsyncClient,
+        listening: Listening,
+        ear: httpx.AsyncClient,
     ) -> None:
         self._outbox, self._preview, self._base = outbox, preview, telegram_api
         self._client, self._inside = client, inside
+        self._listening, self._ear = listening, ear
         self._known: dict[str, tuple[BotSource, str]] = {}
+
+    def previewed(self, enterprise: str) -> bool:
+        """True where the built-in preview speaks for the enterprise: its readers are on this machine."""
+        known = self._known.get(enterprise)
+        return known is not None and known[1] == PREVIEW
+
+    def bot(self, enterprise: str) -> BotApi | None:
+        """The bot of an enterprise; None where it has none that can speak."""
+        known = self._known.get(enterprise)
+        return None if known is None else self._bot(enterprise, known[1], self._client)
 
     def replace(self, secrets: Mapping[str, SecretEntry]) -> None:
         """Make the outbox speak by these bots; a bot whose token cannot be read is reported and silent."""
@@ -47,7 +64,19 @@ class Bots:
             if self._known.get(number) == (entry.bot, token):
                 continue
             self._known[number] = (entry.bot, token)
-            if token == PREVIEW:
-                self._outbox.set_bot(number, self._preview.bot(number, self._inside))
-            else:
-                self._outbox.set_bot(number, BotApi(Secret(token), self._base, self._client))
+            self._outbox.set_bot(number, self._bot(number, token, self._client))
+        self._listening.replace(self._listeners())
+
+    def _bot(self, number: str, token: str, client: httpx.AsyncClient) -> BotApi:
+        if token == PREVIEW:
+            return self._preview.bot(number, self._inside)
+        return BotApi(Secret(token), self._base, client)
+
+    def _listeners(self) -> dict[str, Listener]:
+        """Each bot once, for all enterprises that it speaks for."""
+        found: dict[str, Listener] = {}
+        for number, (_, token) in sorted(self._known.items()):
+            bot = self._bot(number, token, self._ear)
+            before = found[bot.key].enterprises if bot.key in found else ()
+            found[bot.key] = Listener(bot, (*before, number), polled=token != PREVIEW)
+        return found

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from random import SystemRandom
 from typing import Any
@@ -19,26 +20,38 @@ from litestar.types import ControllerRouterHandler
 from actors.enterprise import Patience
 from actors.house import PLACE, House
 from actors.ports import LogError
+from adapters.bot.buttons import Buttons
+from adapters.bot.callbacks import CallBacks
+from adapters.bot.desk import Desk
+from adapters.bot.invitations import Invitations, Invited, invite
+from adapters.bot.listening import Listening, NotListeningError
+from adapters.bot.lists import Lists
+from adapters.bot.ports import NobodyDials
 from adapters.bots import Bots
 from adapters.clock import SystemClock
-from adapters.directory.apply import NEWEST, apply_files, fold_directories, read_secrets
+from adapters.directory.apply import apply_files, fold_directories, read_secrets
 from adapters.directory.file import EnterpriseFile
 from adapters.directory.subscribers import Subscribers
 from adapters.http.admin import admin_routes
 from adapters.http.admin_token import admin_token
 from adapters.http.api import api_routes, bearer_guard, health_routes, metrics_route
+from adapters.http.call_page import call_page_route
 from adapters.http.front import Front, litestar_app
 from adapters.http.gate import Gate
 from adapters.http.ingest import Ingest
 from adapters.http.pages import login_routes, page_guard
+from adapters.http.recordings import Recordings, address
 from adapters.http.rejects import RejectedBodies
 from adapters.http.sessions import Sessions
+from adapters.http.telegram_webhook import webhook_route
 from adapters.opening import open_store
 from adapters.postgres.database import Database
 from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.preview.botapi import PreviewBotApi
 from adapters.preview.page import preview_routes
 from adapters.preview.store import PreviewStore
+from adapters.recordings.files import RecordingFiles
+from adapters.recordings.register import Register
 from adapters.secret import Secret
 from adapters.settings import Settings
 from adapters.store.history import read_histories
@@ -46,13 +59,15 @@ from adapters.store.log import EventStore
 from adapters.store.tables import CallTables
 from adapters.store.writer import Writer
 from adapters.telegram.api import http_client
+from adapters.telegram.limits import LONGEST_WINDOW
 from adapters.telegram.outbox import Outbox
 from adapters.telegram.past import Past
+from adapters.telegram.updates import Update
 from adapters.turns import Turns
 from calls.call import Call
 from calls.cards import render
 from calls.directory import Directory
-from calls.facts import Fact
+from calls.facts import NEWEST, Fact
 from calls.numbers import numbers_kept
 from otel.metrics import Metrics
 from otel.tracing import Tracing, set_up_tracing
@@ -78,7 +93,9 @@ class Service:
         self.begun_at = datetime.now(UTC)
         self._ids = itertools.count(1)
         self.gate = Gate()
-        self.sessions = Sessions(admin_token(settings))
+        token = admin_token(settings)
+        self.sessions = Sessions(token)
+        self.buttons = Buttons(Secret(token), self._page_base)
         self.rejects = RejectedBodies(pool, self.clock)
         self.writer = Writer(
             database,
@@ -91,18 +108,20 @@ class Service:
         )
         self.store = EventStore(pool, self.writer)
         turns = Turns(lambda: self.writer.pressed)
+        self.subscribers = Subscribers(self.store, self.clock)
         self.past = Past(lambda calls: read_histories(pool, calls), self._past_known)
         self.outbox = Outbox(
             self.store,
-            render,
+            self._render,
             now=self.clock.now,
             new_id=lambda: secrets.token_hex(8),
             chance=SystemRandom().random,
             monotonic=self.clock.monotonic,
             observe=self._observe_telegram,
             tracing=tracing,
-            recipients=Subscribers(self.store, self.clock),
+            recipients=self.subscribers,
             histories=self.past,
+            markup=self.buttons.of_card,
         )
         self.house = House(
             self.store,
@@ -133,15 +152,45 @@ class Service:
             new_id=self.new_id,
             leader=self.house.leader,
         )
+        files = RecordingFiles(settings.data_dir / "recordings")
+        self.register = Register(pool, self.store, files, self.clock)
+        self.recordings = Recordings(
+            self.register, self.gate, self.rejects, leading=self.writer.leading.is_set
+        )
+        self.invitations = Invitations(pool)
+        self.desk = Desk(
+            directory=self.directory,
+            turns=self.outbox,
+            subscribers=self.subscribers,
+            invitations=self.invitations,
+            lists=Lists(pool),
+            call_backs=CallBacks(pool, self.store, self.buttons, NobodyDials(), self.clock.now),
+            now=self.clock.now,
+            monotonic=self.clock.monotonic,
+        )
+        self.listening = Listening(
+            self.desk.handle,
+            webhook=settings.telegram_webhook,
+            secret=self.sessions.webhook_secret,
+            language=lambda enterprise: self.directory(enterprise).profile.language,
+            chance=SystemRandom().random,
+            monotonic=self.clock.monotonic,
+        )
         self.preview_store = PreviewStore(pool, self.clock.now)
         self.preview = PreviewBotApi(self.preview_store, Secret(secrets.token_urlsafe(32)))
         self.bots: Bots
         self.led = False
         """True once this process has held the writer's lock."""
 
-    def open_bots(self, client: httpx.AsyncClient, inside: httpx.AsyncClient) -> None:
-        """Bots speak through these clients; called once, before anything is shown."""
-        self.bots = Bots(self.outbox, self.preview, self.settings.telegram_api, client, inside)
+    def open_bots(self, client: httpx.AsyncClient, inside: httpx.AsyncClient, ear: httpx.AsyncClient) -> None:
+        """Bots speak and listen through these clients; called once, before anything is shown."""
+        api = self.settings.telegram_api
+        self.bots = Bots(self.outbox, self.preview, api, client, inside, self.listening, ear)
+
+    def _page_base(self, enterprise: str) -> str:
+        """Where readers of an enterprise's messages reach the pages: those of the preview sit at this machine."""
+        here = self.settings.base_url if self.bots.previewed(enterprise) else ""
+        return self.settings.public_url or here
 
     # what the parts tell each other
 
@@ -154,8 +203,14 @@ class Service:
             self.house.catch_up(self.writer.head)
         if leading and self.house.recovered.is_set():
             self.outbox.resume()
+            self.listening.resume()
         if not leading:
             self.outbox.pause()
+            self.listening.pause()
+
+    def _render(self, call: Call, directory: Directory) -> str:
+        base = self._page_base(call.enterprise)
+        return render(call, directory, partial(address, base)) if base else render(call, directory)
 
     def _projected(self, checkpoint: Checkpoint) -> None:
         self.house.projected = checkpoint.position
@@ -177,12 +232,23 @@ class Service:
         while not self.house.recovered.is_set():
             await self.writer.leading.wait()
             try:
+                await self._tidy()
                 await self.reload()
+                requests = await self.store.recent_requests(LONGEST_WINDOW)
                 await self.house.recover(self.writer.head)
+                await self.outbox.remember(requests)
             except (LogError, *SERVER_TROUBLE, asyncpg.PostgresError) as error:
                 log.warning("taking up the calls begins anew", reason=str(error))
                 await asyncio.sleep(0.25)  # between two tries of a store that does not answer
         self.outbox.resume()
+        self.listening.resume()
+
+    async def _tidy(self) -> None:
+        """Remove what uploads have left that a crash has cut off; before the Tokens are known, so before any other."""
+        try:
+            await self.register.tidy()
+        except OSError as error:
+            log.warning("what is left of recordings cannot be removed", reason=str(error))
 
     async def reload(self) -> None:
         """Read Tokens and bots anew."""
@@ -194,10 +260,31 @@ class Service:
 
     # what the API asks
 
+    def previews(self) -> tuple[str, ...]:
+        """Numbers of the enterprises whose bot is the preview."""
+        return tuple(number for number in sorted(self.house.enterprises) if self.bots.previewed(number))
+
+    async def hear(self, enterprise: str, update: Update) -> bool:
+        """Let the preview's bot of an enterprise hear something. False where nobody listens right now."""
+        bot = self.bots.bot(enterprise)
+        try:
+            await self.listening.take(bot.key if bot else "", update)
+        except NotListeningError:
+            return False
+        return True
+
+    def told(self, query_id: str) -> str:
+        """What a press in the preview was told."""
+        return self.preview.told(query_id)
+
     def directory(self, enterprise: str) -> Directory:
         """The directory of an enterprise as it is now."""
         found = self.house.enterprises.get(enterprise)
         return found.directory if found else Directory.empty(enterprise)
+
+    def recording_address(self, recording: str) -> str:
+        """Where a recording can be opened: by everybody, if it was said how; else on this machine."""
+        return address(self.settings.public_url or self.settings.base_url, recording)
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Ready means: this instance writes, and every unsettled call is back."""
@@ -226,6 +313,7 @@ class Service:
             ),
             "cards_pending": self.outbox.pending,
             "bots_off": sorted(number for number in self.house.enterprises if self.outbox.bot_off(number)),
+            "bots": self.listening.states,
             "rejected_dropped": self.rejects.dropped,
         }
 
@@ -259,6 +347,15 @@ class Service:
         await self.reload()
         return said
 
+    async def invite(self, enterprise: str, hours: float) -> Invited | None:
+        """A new invitation; None where nobody has heard of the enterprise."""
+        entries = await read_secrets(self.pool)
+        if enterprise not in entries:
+            return None
+        bot = None if self.bots.previewed(enterprise) else self.bots.bot(enterprise)
+        preview = self.bots.previewed(enterprise)
+        return await invite(self.invitations, enterprise, hours, self.clock.now(), bot, preview=preview)
+
     async def replay_parked(self) -> int:
         """Have the actors fold their parked facts once more; how many do fold now."""
         begun = await self.pool.fetchval("SELECT clock_timestamp()")
@@ -283,14 +380,18 @@ class Service:
             health_routes(self),
             *([metrics_route(self.exposition)] if self.settings.metrics_bind is None else []),
             login_routes(self.sessions),
+            webhook_route(self.listening),
             Router(
                 "/",
-                route_handlers=[preview_routes(self.preview_store, monotonic=self.clock.monotonic)],
+                route_handlers=[
+                    preview_routes(self.preview_store, self, monotonic=self.clock.monotonic),
+                    call_page_route(self),
+                ],
                 guards=[page_guard(self.sessions)],
                 include_in_schema=False,
             ),
         ]
-        return Front(self.ingest, litestar_app(routes, version("callfold")), self.new_id)
+        return Front(self.ingest, self.recordings, litestar_app(routes, version("callfold")), self.new_id)
 
 
 @asynccontextmanager
@@ -302,5 +403,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         service = Service(settings, database, pool, tracing)
         client = await stack.enter_async_context(http_client())
         inside = await stack.enter_async_context(service.preview.client())
-        service.open_bots(client, inside)
+        # each bot that listens keeps a connection: those may not come out of the cards' number
+        ear = await stack.enter_async_context(http_client(connections=None))
+        service.open_bots(client, inside, ear)
         yield service

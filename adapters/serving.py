@@ -99,14 +99,17 @@ class Serving:
                     projecting = group.create_task(service.live.run(), name="projection of calls")
                     acting = group.create_task(service.house.run(), name="actors")
                     listening = group.create_task(self._listen(bound, metrics), name="http")
+                    hearing = group.create_task(service.listening.run(), name="bots that listen")
                     leading = group.create_task(self._lead(), name="lead")
                     await self._stop.wait()
                     log.info("stopping")
                     leading.cancel()
+                    service.listening.stop()
                     service.preview_store.end_watches()
                     for server in self._servers:
                         server.should_exit = True
                     await self._finish(listening)
+                    await self._finish(hearing)
                     service.house.stop()
                     await self._finish(acting)
                 service.live.stop()

@@ -64,7 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting, checked. ``data_dir`` is absolute; ``call_settle`` and ``call_silence`` are seconds.
 
     ``metrics_host`` and ``metrics_port``: where /metrics listens by itself (CONTRACT 4.2); without a port it
-    is served beside the rest.
+    is served beside the rest. ``public_url``: base under which readers reach the pages, "" for nowhere;
+    ``telegram_webhook``: base under which Telegram reaches this service, "" to ask it instead.
     """
 
     database_url: Secret
@@ -80,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: LogLevel
     metrics_host: str
     metrics_port: int | None
+    public_url: str
+    telegram_webhook: str
     otel: OtelVariables
 
     @property
@@ -249,6 +252,10 @@ def _web_base(text: str) -> str:
     return text.rstrip("/")
 
 
+def _optional_web_base(text: str) -> str:
+    return _web_base(text) if text else ""
+
+
 def _seconds(text: str) -> float:
     _require(re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) is not None)
     _require(0 < float(text) <= 7 * _DAY)
@@ -266,6 +273,7 @@ def _one_of(alternatives: tuple[str, ...]) -> Callable[[str], str]:
 _FORMATS: Final = get_args(LogFormat)
 _LEVELS: Final = get_args(LogLevel)
 _SECONDS: Final = "seconds, above 0 and at most 604800 (a week)"
+_BASE: Final = "http(s)://host[:port][/path] without user and query"
 _PORT: Final = "a whole number from 0 to 65535 (0: any that is free)"
 
 _SETTINGS: Final[Mapping[str, _Setting]] = {
@@ -286,4 +294,6 @@ _SETTINGS: Final[Mapping[str, _Setting]] = {
     "log_level": _Setting("info", _one_of(_LEVELS), ", ".join(_LEVELS)),
     "metrics_host": _Setting("", _optional_host, "an address or a host name, or empty"),
     "metrics_port": _Setting("", _optional_port, _PORT + ", or empty (beside the rest)"),
+    "public_url": _Setting("", _optional_web_base, _BASE + ", or empty (messages have no links to pages)"),
+    "telegram_webhook": _Setting("", _optional_web_base, _BASE + ", or empty (long polling)"),
 }

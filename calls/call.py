@@ -42,6 +42,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     total: timedelta | None = None
     source: Literal["live", "recovery"] = "live"
     legs: tuple[str, ...] = ()
+    recordings: tuple[str, ...] = ()
+    """Ids of the recordings of its legs, in their order."""
 
     phase: Phase = "begun"
     ringing: tuple[str, ...] = ()

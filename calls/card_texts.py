@@ -22,6 +22,8 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     ended: str
     not_answered: str
     lost: str
+    missed: str
+    """Of the reply that rings."""
     internal_call: str
     internal: str
     """Stands after the word of the heading."""
@@ -43,6 +45,8 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     talk: str
     wait_and_talk: str
     began: str
+    recording: str
+    recording_of_several: str
     first_call: str
     earlier_calls: str
     last_call: str
@@ -65,6 +69,7 @@ _RU: Final = Words(
     ended="Завершен",
     not_answered="Не отвечен",
     lost="Потерян при переводе",
+    missed="Пропущенный звонок",
     internal_call="Внутренний звонок",
     internal="(внутр.)",
     people=_russian_people,
@@ -80,6 +85,8 @@ _RU: Final = Words(
     talk="Разговор {}",
     wait_and_talk="Ожидание {}, разговор {}",
     began="Начало звонка {}",
+    recording="Запись разговора",
+    recording_of_several="Запись разговора {}",
     first_call="Первый звонок",
     earlier_calls="Раньше звонков: {}",
     last_call="последний {}",
@@ -103,6 +110,7 @@ _EN: Final = Words(
     ended="Ended",
     not_answered="Not answered",
     lost="Lost in transfer",
+    missed="Missed call",
     internal_call="Internal call",
     internal="(internal)",
     people=lambda count: f"{count} numbers",
@@ -118,6 +126,8 @@ _EN: Final = Words(
     talk="Talked {}",
     wait_and_talk="Waited {}, talked {}",
     began="Began at {}",
+    recording="Recording",
+    recording_of_several="Recording {}",
     first_call="First call",
     earlier_calls="Earlier calls: {}",
     last_call="the last on {}",

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
@@ -34,7 +34,11 @@ _MOVED_ONCE: Final = 2
 _CHAIN: Final = 12
 _HISTORY: Final = 256
 """Units kept free for the line of history."""
-_TAG: Final = re.compile(r"</?blockquote[^>]*>")
+_RECORDINGS: Final = 10
+_TAG: Final = re.compile(r"</?(?:blockquote|a)\b[^>]*>")
+
+Link = Callable[[str], str]
+"""Id of a recording to the address where others can open it, "" where there is none."""
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,11 +50,16 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     last_talker: str | None = None
 
 
-def render(call: Call, directory: Directory) -> str:
+def nowhere(_: str) -> str:
+    """The address of what others cannot reach."""
+    return ""
+
+
+def render(call: Call, directory: Directory, link: Link = nowhere) -> str:
     """The card of a call in the language of its enterprise: with its history at most 4096 units of parsed text."""
     text = ""
     for folded in _FOLDED:
-        text = _Card(call, directory, WORDS[directory.profile.language], folded).text()
+        text = _Card(call, directory, WORDS[directory.profile.language], folded, link).text()
         if _length(text) <= LONGEST - _HISTORY:
             break
     return text
@@ -59,6 +68,21 @@ def render(call: Call, directory: Directory) -> str:
 def history_line(call: Call, directory: Directory, history: History) -> str:
     """What was with the customer before, in one line below the card."""
     return _Card(call, directory, WORDS[directory.profile.language]).past(history)
+
+
+def listed(call: Call, directory: Directory) -> str:
+    """A call in one line of a list, as HTML: when it began, how it is, who with whom, how long it lasted."""
+    return _Card(call, directory, WORDS[directory.profile.language]).listed()
+
+
+def local_time(when: datetime, directory: Directory) -> datetime:
+    """A moment on the enterprise's clock, on that of UTC where this machine does not know the zone."""
+    return when.astimezone(_zone(directory.profile.timezone) or UTC)
+
+
+def notice(call: Call, directory: Directory) -> str:
+    """The reply that rings below the card of a call that was missed or lost: one line of Telegram's HTML."""
+    return _Card(call, directory, WORDS[directory.profile.language]).notice()
 
 
 def _length(text: str) -> int:
@@ -87,6 +111,7 @@ class _Card(msgspec.Struct, frozen=True):
     directory: Directory
     words: Words
     folded: int = 0
+    link: Link = nowhere
 
     def text(self) -> str:
         reached = self.reached()
@@ -95,6 +120,7 @@ class _Card(msgspec.Struct, frozen=True):
             *self.fold(reached),
             *self.parties(reached),
             *self.times(),
+            *self.recordings(),
         ]
         return "\n".join(lines)
 
@@ -141,6 +167,17 @@ class _Card(msgspec.Struct, frozen=True):
             return (known,)
         return () if call.direction == "out" else rung
 
+    def listed(self) -> str:
+        call, now = self.call, state(self.call)
+        answered = now in {"talking", "answered", "lost"}
+        us = self.talker() if answered else self.people(self.reached())
+        if call.direction == "out" and not answered:
+            us = self.caller()
+        sign = "🛎️" if call.direction == "internal" and now in {"begun", "ringing"} else _SIGNS[now]
+        lasted = call.talk if call.talk is not None else call.total
+        time = f", {_clock(lasted)}" if now == "answered" and lasted is not None else ""
+        return f"{self.hour(call.started_at)} {sign} {self.sides('↔' if answered else '→', us)}{time}"
+
     def heading(self, reached: tuple[str, ...]) -> str:
         call, words, now = self.call, self.words, state(self.call)
         recovered = "🔄" if call.source == "recovery" else ""
@@ -170,6 +207,12 @@ class _Card(msgspec.Struct, frozen=True):
             case "lost":
                 silent = f" → {self.people(reached)}" if reached else ""
                 return f"{sign} {words.lost}{mark}: {self.sides('↔', self.talker())}{silent}"
+
+    def notice(self) -> str:
+        words = self.words
+        what = words.lost if state(self.call) == "lost" else words.missed
+        mark = f" {words.internal}" if self.call.direction == "internal" else ""
+        return ", ".join([f"🔔 {what}{mark}: {self.them()}", *self.customer()])
 
     def caller(self) -> str:
         """Who of the enterprise began an outgoing call, "" where that is not known."""
@@ -205,9 +248,7 @@ class _Card(msgspec.Struct, frozen=True):
     def parties(self, reached: tuple[str, ...]) -> Iterator[str]:
         """Who and where, as far as the heading does not say it."""
         call, words = self.call, self.words
-        customer = self.directory.customer(call.customer) if call.customer else None
-        if customer and (name := shorten(customer.company) or shorten(customer.name)):
-            yield f"💰 {_safe(name)}"
+        yield from (f"💰 {name}" for name in self.customer())
         if call.line:
             name = self.directory.line_name(call.line)
             yield f"📡 {_safe(shorten(words.line.format(name) if name == call.line else name))}"
@@ -221,6 +262,12 @@ class _Card(msgspec.Struct, frozen=True):
         consulted = tuple(person for person in call.consulted if person not in reached)
         if consulted:
             yield f"💬 {words.consulted.format(', '.join(self.first(consulted, _CONSULTED)))}"
+
+    def customer(self) -> Iterator[str]:
+        """Name of the other party, where the directory has one."""
+        known = self.directory.customer(self.call.customer) if self.call.customer else None
+        if known and (name := shorten(known.company) or shorten(known.name)):
+            yield _safe(name)
 
     def chain(self) -> str:
         """Who talked after whom, by number alone: the heading names the last one."""
@@ -240,6 +287,16 @@ class _Card(msgspec.Struct, frozen=True):
         elif talk:
             yield f"⌛ {words.talk.format(talk)}"
         yield f"⏰ {words.began.format(self.hour(call.started_at))}"
+
+    def recordings(self) -> Iterator[str]:
+        """A link to each recording, in the order of the legs; numbered where there are several."""
+        words = self.words
+        known = [url for recording in self.call.recordings if (url := self.link(recording))]
+        for number, url in enumerate(known[:_RECORDINGS], 1):
+            name = words.recording if len(known) == 1 else words.recording_of_several.format(number)
+            yield f'🔉 <a href="{html.escape(url)}">{name}</a>'
+        if len(known) > _RECORDINGS:
+            yield words.more.format(len(known) - _RECORDINGS)
 
     def hour(self, when: datetime) -> str:
         zone = _zone(self.directory.profile.timezone)

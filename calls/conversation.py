@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
+from msgspec.structs import replace
+
 from calls.call import Call, Direction, Outcome, Phase
 from calls.directory import Directory
 from calls.evidence import Evidence
@@ -32,7 +34,19 @@ def conversation(legs: Mapping[str, Leg], leader: str, directory: Directory) -> 
     evidence = _look(without_leaves(legs, leader), leader, directory)
     if _says_nothing(evidence):
         return None
-    return _tell(evidence, tuple(sorted(counting, key=age)))
+    call = _tell(evidence, tuple(sorted(counting, key=age)))
+    recorded = [unique_id for unique_id, leg in legs.items() if leg.recording]
+    return _with_recordings(call, legs, recorded) if recorded else call
+
+
+def _with_recordings(call: Call, legs: Mapping[str, Leg], recorded: list[str]) -> Call:
+    """The call with its recordings, of which it is known from their facts on."""
+    told = [recording for unique_id in sorted(recorded, key=age) if (recording := legs[unique_id].recording)]
+    return replace(
+        call,
+        recordings=tuple([recording.id for recording in told]),
+        last_position=max(call.last_position, *[recording.position for recording in told]),
+    )
 
 
 def _look(legs: Mapping[str, Leg], leader: str, directory: Directory) -> Evidence:

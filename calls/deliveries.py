@@ -28,24 +28,32 @@ class DeliveryIntended(msgspec.Struct, frozen=True, gc=False):
     attempt: str
 
 
-class DeliverySent(msgspec.Struct, frozen=True, gc=False):
-    """Telegram took a new message and gave it this id; from now on it is the call's message in the chat."""
+class DeliverySent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Telegram took a new message and gave it this id; from now on it is the call's message in the chat.
+
+    ``upto``: position of the newest fact of the call that the text is known to tell; None where nobody wrote it.
+    ``notice``: a reply that rings is to follow (``facts.notice_stream``).
+    """
 
     call_id: str
     chat_id: int
     message_id: int
     hash: str
     phase: Phase
+    upto: int | None = None
+    notice: bool = False
 
 
-class DeliveryEdited(msgspec.Struct, frozen=True, gc=False):
-    """The message shows another text."""
+class DeliveryEdited(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The message shows another text. ``upto`` and ``notice`` as of DeliverySent."""
 
     call_id: str
     chat_id: int
     message_id: int
     hash: str
     phase: Phase
+    upto: int | None = None
+    notice: bool = False
 
 
 class DeliveryWithdrawn(msgspec.Struct, frozen=True, gc=False):
@@ -94,7 +102,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call's message in one chat, as far as its stream tells.
 
     ``call_id`` names the stream; a message outlives a change of its call's id. ``version``: last version seen
-    of the stream, 0 if it is empty. ``hash``, ``phase``: what the message shows. ``intents``: tries since the
+    of the stream, 0 if it is empty. ``hash``, ``phase``, ``upto``: what the message shows. ``intents``: tries since the
     last result of which nobody knows what became (more than none after a crash or a lost answer).
     ``position`` of the fact that sent it: the smallest was first.
     """
@@ -105,6 +113,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     message_id: int | None = None
     hash: str | None = None
     phase: Phase | None = None
+    upto: int | None = None
     intents: int = 0
     withdrawn: bool = False
     refused: str | None = None
@@ -149,7 +158,7 @@ def _told(post: Post, delivery: Delivery, position: int) -> Post:
     match delivery:
         case DeliveryIntended():
             return new(post, intents=post.intents + 1)
-        case DeliverySent(message_id=message_id, hash=shown, phase=phase):
+        case DeliverySent(message_id=message_id, hash=shown, phase=phase, upto=upto):
             if message_id == post.message_id:
                 # a result stored twice, because the store's first answer was lost
                 position = post.position or position
@@ -158,13 +167,14 @@ def _told(post: Post, delivery: Delivery, position: int) -> Post:
                 message_id=message_id,
                 hash=shown,
                 phase=phase,
+                upto=upto,
                 intents=0,
                 withdrawn=False,
                 refused=None,
                 position=position,
             )
-        case DeliveryEdited(hash=shown, phase=phase) if delivery.message_id == post.message_id:
-            return new(post, hash=shown, phase=phase)
+        case DeliveryEdited(hash=shown, phase=phase, upto=upto) if delivery.message_id == post.message_id:
+            return new(post, hash=shown, phase=phase, upto=upto)
         case DeliveryWithdrawn() if delivery.message_id == post.message_id:
             return new(post, withdrawn=True)
         case DeliveryRefused(final=True, reason=reason):

@@ -6,6 +6,7 @@ place: a fold holds the directory as of its position. Secrets (Token, bot token)
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, Literal, Self, cast
@@ -37,11 +38,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Subscriber(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A chat that is shown the calls. ``invited``: came by invitation, so an apply leaves it alone.
 
-    ``off``: why it is shown none (``reason`` of a RecipientGone), "" while it is; no key of a file, so an apply
-    of a file that lists the chat switches it on.
+    ``off``: why it is shown none (``reason`` of a RecipientGone, or STOPPED), "" while it is; no key of a file, so
+    an apply of a file that lists the chat switches it on. ``muted_until``: ISO time in UTC before which nothing
+    rings, "" for none; no key of a file either.
     Filters (calls.subscriptions) let everything through while they are empty. ``people``: extensions, and
     departments for their members; ``hours``: when the calls begin that are shown; ``silent``: when nothing
-    rings (calls.hours). Raises ValueError for hours that are none.
+    rings (calls.hours). Raises ValueError for hours that are none, and for a time that is none.
     """
 
     chat_id: int
@@ -55,11 +57,18 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     people: tuple[str, ...] = ()
     hours: str = ""
     silent: str = ""
+    muted_until: str = ""
 
     def __post_init__(self) -> None:
         for text in (self.hours, self.silent):
             if text:
                 read_hours(text)
+        if self.muted_until and datetime.fromisoformat(self.muted_until).tzinfo is None:
+            raise ValueError(f"muted_until {self.muted_until!r} tells no zone")
+
+    def muted(self, at: datetime) -> bool:
+        """True while nothing rings because the subscriber said so."""
+        return bool(self.muted_until) and at < datetime.fromisoformat(self.muted_until)
 
     @property
     def selective(self) -> bool:
@@ -107,6 +116,9 @@ class Customer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str = ""
     company: str = ""
 
+
+STOPPED: Final = "stopped"
+"""``Subscriber.off`` of a chat that switched itself off, and may switch itself on again."""
 
 Entry = Profile | Subscriber | Manager | Line | Department | FollowMe | Customer
 

@@ -99,11 +99,10 @@ class Event(
             return ()
         if isinstance(told, str):
             told = [told]
-        joined = "&".join(told)
+        joined = told[0] if len(told) == 1 else "&".join(told)
         if "&" not in joined:
             return (number,) if (number := joined.strip()) else ()
-        found = [part.strip() for part in joined.split("&")]
-        return tuple([number for number in found if number])
+        return tuple([number for part in joined.split("&") if (number := part.strip())])
 
 
 _decoder: Final = msgspec.json.Decoder(Event)

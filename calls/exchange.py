@@ -14,12 +14,14 @@ from calls.call import Call
 from calls.conversation import conversation
 from calls.directory import Directory, DirectoryChange
 from calls.events import Event, reread_event
-from calls.facts import DIRECTORY_CHANGED, EVENT_KINDS, SILENCE_OBSERVED, Fact
+from calls.facts import DIRECTORY_CHANGED, EVENT_KINDS, RECORDING_ADDED, SILENCE_OBSERVED, Fact
 from calls.legs import Leg, fold
-from calls.switchboard import Switchboard
+from calls.switchboard import EARLIEST, Move, Switchboard
 
 _change = msgspec.json.Decoder(DirectoryChange)
 _EVENTS = frozenset(EVENT_KINDS)
+_NOTED = frozenset({SILENCE_OBSERVED, RECORDING_ADDED})
+"""What callfold itself adds of legs."""
 
 FORGET_AFTER = timedelta(seconds=60)
 """How long a settled call stays in memory, by the time of its enterprise's facts."""
@@ -66,7 +68,7 @@ class Exchange:
         self._placed: dict[str, Belonging] = {}
         self._lost: set[str] = set()
         self._ended: dict[str, datetime] = {}
-        self._next_sweep: datetime | None = None
+        self._next_sweep = EARLIEST
 
     @property
     def directory(self) -> Directory:
@@ -121,27 +123,35 @@ class Exchange:
             self.board.directory = self.directory.apply(read_change(fact))
             return
         self._fold(fact)
-        if self._next_sweep is None or fact.occurred_at >= self._next_sweep:
+        if fact.occurred_at >= self._next_sweep:
             self._sweep(fact.occurred_at)
 
     def _fold(self, fact: Fact) -> None:
-        event = event_of(fact)
-        if event is None and fact.kind != SILENCE_OBSERVED:
+        event = reread_event(fact.body) if fact.kind in _EVENTS else None
+        if event is None and fact.kind not in _NOTED:
             return
         legs, touched = self.legs, self._touched
         route = self.board.route(fact, event)
-        for move in route.moves:
-            touched[move.unique_id] = None
-            if not move.old:
-                continue
-            if self.board.leader(move.old) == move.old:
-                touched[move.old] = None  # it leads on, without this leg
-            else:
-                self._lost.discard(move.old)
-                self._retract(move.old)
+        if route.moves:
+            self._follow(route.moves)
         for unique_id in route.legs:
             legs[unique_id] = fold(legs.get(unique_id), fact, event, unique_id, counts=route.counts)
             touched[unique_id] = None
+        if route.early is not None:
+            for unique_id in route.legs:
+                legs[unique_id] = fold(legs[unique_id], route.early, None, unique_id)
+
+    def _follow(self, moves: Iterable[Move]) -> None:
+        """Touch the calls that gained or lost a leg; what leads no longer has no row."""
+        for move in moves:
+            self._touched[move.unique_id] = None
+            if not move.old:
+                continue
+            if self.board.leader(move.old) == move.old:
+                self._touched[move.old] = None  # it leads on, without this leg
+            else:
+                self._lost.discard(move.old)
+                self._retract(move.old)
 
     def _retract(self, leader: str) -> None:
         """A row whose leg leads no longer is no row any more."""
@@ -186,10 +196,10 @@ class Exchange:
         """Note whose leg is whose, for the legs touched, or for all where the conversation came to be a call."""
         found = leader in self._lost and not lost
         (self._lost.add if lost else self._lost.discard)(leader)
-        place = Belonging(leader, lost)
+        place, placed, touched = Belonging(leader, lost), self._placed, self._touched
         for leg in members:
-            if (found or leg in self._touched) and self._placed.get(leg) != place:
-                self._placed[leg] = self._moved[leg] = place
+            if (found or leg in touched) and placed.get(leg) != place:
+                placed[leg] = self._moved[leg] = place
 
     def take(self) -> Changes:
         """What changed since the last time."""
@@ -219,6 +229,6 @@ class Exchange:
         for leg in members:
             self.legs.pop(leg, None)
             self._placed.pop(leg, None)
-            if untold:
-                self._moved[leg] = Belonging(leader, lost=False)
+        if untold:
+            self._moved |= dict.fromkeys(members, Belonging(leader, lost=False))
         self._lost.discard(leader)

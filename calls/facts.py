@@ -20,14 +20,20 @@ EVENT_KINDS: Final = (
     "hangup",
 )
 
-# What callfold itself adds. Bodies: calls/observations.py, calls/deliveries.py, calls/directory.py.
+# What callfold itself adds. Bodies: calls/observations.py, calls/deliveries.py, calls/directory.py, calls/callbacks.py,
+# calls/recordings.py.
 SILENCE_OBSERVED: Final = "silence_observed"
+RECORDING_ADDED: Final = "recording_added"
 DIRECTORY_CHANGED: Final = "directory_changed"
 DELIVERY_INTENDED: Final = "delivery_intended"
 DELIVERY_SENT: Final = "delivery_sent"
 DELIVERY_EDITED: Final = "delivery_edited"
 DELIVERY_WITHDRAWN: Final = "delivery_withdrawn"
 DELIVERY_REFUSED: Final = "delivery_refused"
+CALLBACK_REQUESTED: Final = "callback_requested"
+
+NEWEST: Final = (1 << 63) - 1
+"""A position behind all that there is."""
 
 DIRECTORY_STREAM: Final = "directory"
 
@@ -45,6 +51,16 @@ def bridge_stream(bridge_id: str) -> str:
 def delivery_stream(call_id: str, chat_id: int) -> str:
     """Stream of what became of one call's card in one chat."""
     return f"delivery/{chat_id}/{call_id}"
+
+
+def callback_stream(button: str) -> str:
+    """Stream of one button's call back: its first fact is its only one, so a button is used once."""
+    return f"callback/{button}"
+
+
+def notice_stream(call_id: str, chat_id: int) -> str:
+    """Stream of the reply that rings below one call's card in one chat; its facts are those of a delivery."""
+    return f"notice/{chat_id}/{call_id}"
 
 
 class NewFact(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,13 +5,19 @@ call then is the conversation's.
 """
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
+from calls.channels import read_channel
 from calls.events import Event
-from calls.facts import SILENCE_OBSERVED, Fact
+from calls.facts import RECORDING_ADDED, SILENCE_OBSERVED, Fact
 from calls.observations import Silence, read_silence
+from calls.recordings import read_recording
+
+OF_CHANNELS: Final = frozenset({"bridge", "bridge_leave", "new_callerid"})
+"""Kinds of events in which a channel says what it is and with whom it is connected (events.md 4)."""
 
 
 class Moment(msgspec.Struct, frozen=True, gc=False, order=True):
@@ -65,6 +71,13 @@ class Hangup(msgspec.Struct, frozen=True, gc=False):
         return self.status in {"2", "5"}
 
 
+class Recorded(msgspec.Struct, frozen=True, gc=False):
+    """There is a recording of the leg: its id, and the position of the newest fact that says so."""
+
+    id: str
+    position: int
+
+
 class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """State of one leg; ``number``, ``channel``, ``connected``, ``exten`` are the newest told that say anything."""
 
@@ -88,6 +101,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     external_initiated: bool = False
     recovered: bool = False
     silence: Silence | None = None
+    recording: Recorded | None = None
 
     @property
     def counts(self) -> bool:
@@ -97,7 +111,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def local_pair(self) -> str:
         """Name shared by both halves of a Local channel, "" for any other channel."""
-        return local_pair(self.channel)
+        return read_channel(self.channel).pair
 
     @property
     def inside(self) -> Visit | None:
@@ -105,13 +119,6 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if self.visits and self.visits[-1].left is None:
             return self.visits[-1]
         return None
-
-
-def local_pair(channel: str) -> str:
-    """``Local/152@dialexecute-00000000`` for either half of it, "" for other channels (events.md 3)."""
-    if channel.startswith("Local/") and channel[-2:] in {";1", ";2"}:
-        return channel[:-2]
-    return ""
 
 
 def fold(leg: Leg | None, fact: Fact, event: Event | None, unique_id: str, *, counts: bool = True) -> Leg:
@@ -123,25 +130,32 @@ def fold(leg: Leg | None, fact: Fact, event: Event | None, unique_id: str, *, co
     when = Moment(fact.position, fact.occurred_at)
     if leg is None:
         leg = Leg(unique_id=unique_id, first=when, last=when, recovered=fact.source == "recovery")
-    if fact.kind == SILENCE_OBSERVED:
-        return replace(leg, silence=read_silence(fact.body))
     if event is None:
-        return leg
+        return _noted(leg, fact)
     if fact.source == "recovery" and not leg.recovered:
         leg = replace(leg, recovered=True)
     if event.external_initiated and not leg.external_initiated:
         leg = replace(leg, external_initiated=True)
-    return _after(leg, fact.kind, event, when, counts=counts)
+    if fact.kind in OF_CHANNELS:
+        return _channel(leg, fact.kind, event, when, counts=counts)
+    return _after(leg, fact.kind, event, when)
 
 
-def _after(leg: Leg, kind: str, event: Event, when: Moment, *, counts: bool) -> Leg:
+def _noted(leg: Leg, fact: Fact) -> Leg:
+    """What is no event: it is not heard of the leg itself, so ``last`` stays."""
+    if fact.kind == SILENCE_OBSERVED:
+        return replace(leg, silence=read_silence(fact.body))
+    if fact.kind == RECORDING_ADDED and (leg.recording is None or leg.recording.position < fact.position):
+        return replace(leg, recording=Recorded(read_recording(fact.body).id, fact.position))
+    return leg
+
+
+def _after(leg: Leg, kind: str, event: Event, when: Moment) -> Leg:
     match kind:
-        case "start":
-            return replace(leg, last=when, start=leg.start or Start(event.phone.strip(), event.trunk.strip()))
         case "dial":
             return replace(leg, last=when, dials=_dial(leg.dials, event, when))
-        case "bridge" | "bridge_leave" | "new_callerid":
-            return _channel(leg, kind, event, when, counts=counts)
+        case "start":
+            return replace(leg, last=when, start=leg.start or Start(event.phone.strip(), event.trunk.strip()))
         case "bridge_destroy":
             return replace(leg, last=when, visits=_end(leg.visits, event.bridge_id.strip(), when))
         case "hangup":
@@ -152,9 +166,9 @@ def _after(leg: Leg, kind: str, event: Event, when: Moment, *, counts: bool) -> 
 
 def _channel(leg: Leg, kind: str, event: Event, when: Moment, *, counts: bool) -> Leg:
     """What a channel says of itself; an empty or unknown text does not replace what is known."""
-    visits, leaves, late, sought = leg.visits, leg.leaves, leg.late, leg.sought
+    visits, late, sought = leg.visits, leg.late, leg.sought
     if kind == "bridge_leave":
-        visits, leaves = _leave(visits, event.bridge_id.strip(), when), True
+        visits = _leave(visits, event.bridge_id.strip(), when)
     elif kind == "new_callerid":
         sought = sought or event.context.strip() == "inoffice"
     elif counts:
@@ -166,12 +180,12 @@ def _channel(leg: Leg, kind: str, event: Event, when: Moment, *, counts: bool) -
         leg,
         last=when,
         visits=visits,
-        leaves=leaves,
+        leaves=leg.leaves or kind == "bridge_leave",
         late=late,
         sought=sought,
         channel=leg.channel if channel == leg.channel else _said(channel) or leg.channel,
         connected=leg.connected if connected == leg.connected else _said(connected) or leg.connected,
-        exten=leg.exten or _said(event.exten),
+        exten=leg.exten or (event.exten and _said(event.exten)),
         # After a transfer the Local half carries the customer's number: the first word about a channel is its own.
         number=leg.number or _said(event.caller),
     )

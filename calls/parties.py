@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
 
+from calls.channels import read_channel
 from calls.directory import Directory
-from calls.legs import Leg, local_pair
+from calls.legs import Leg
 from calls.numbers import is_extension
 
 Role = Literal["person", "outside", "local", "unknown"]
@@ -26,14 +26,6 @@ LOCAL: Final = Party("local")
 ORIGINATE: Final = "@web-originate"
 """In the name of the Local pair by which a CRM has a phone rung."""
 _ORIGINATED: Final = re.compile(rf"^Local/(?P<person>\d{{3,4}}){ORIGINATE}")
-_PEER: Final = re.compile(r"^[A-Za-z0-9]+/(?P<peer>.+)-[0-9a-fA-F]+$")
-
-
-@lru_cache(maxsize=4096)
-def peer(channel: str) -> str:
-    """``151`` of ``SIP/151-00000006``: the phone or trunk that a channel belongs to, "" for other forms."""
-    found = _PEER.match(channel)
-    return found["peer"] if found else ""
 
 
 def party(leg: Leg, directory: Directory) -> Party:
@@ -41,19 +33,17 @@ def party(leg: Leg, directory: Directory) -> Party:
 
     The trunk in Channel is not the line, but says that the leg is outside (events.md 3).
     """
-    channel, number = leg.channel, leg.number
-    if channel.startswith("Local/") and local_pair(channel):
-        rung = _ORIGINATED.match(channel) if ORIGINATE in channel else None
+    channel, number = read_channel(leg.channel), leg.number
+    if channel.inside:
+        return Party("person", channel.device)
+    if channel.pair:
+        rung = _ORIGINATED.match(channel.pair) if ORIGINATE in channel.pair else None
         return Party("person", rung["person"]) if rung else LOCAL
-    device = peer(channel) if channel else ""
-    if device:
-        if is_extension(device):
-            return Party("person", device)
-    elif is_extension(number):
+    if not channel.device and is_extension(number):
         return Party("person", number)
     if leg.start:
         return Party("outside", incoming_number(leg, directory) or "")
-    if device or number:
+    if channel.device or number:
         return Party("outside", directory.e164(number) or "")
     return _dialling_party(leg)
 

@@ -23,16 +23,24 @@ def concerns(subscriber: Subscriber, call: Call, directory: Directory) -> bool:
 
 
 def rings(subscriber: Subscriber, call: Call, directory: Directory, at: datetime) -> bool:
-    """True where the call's message makes a sound if it is sent at ``at`` (an edit makes none)."""
-    if subscriber.silent and is_within(subscriber.silent, at, directory.profile.timezone):
+    """True where the call's message makes a sound if it is sent at ``at`` (an edit makes none).
+
+    Where a reply is to ring for calls that nobody took, the message itself need not.
+    """
+    if is_quiet(subscriber, directory, at) or subscriber.notify == "missed":
         return False
-    if subscriber.notify == "edit":
+    return subscriber.notify == "edit" or (call.direction == "in" and call.phase != "ended")
+
+
+def is_quiet(subscriber: Subscriber, directory: Directory, at: datetime) -> bool:
+    """True while nothing makes a sound for this subscriber."""
+    if subscriber.muted(at):
         return True
-    return call.direction == "in" and (call.phase != "ended" or call.outcome in _UNANSWERED)
+    return bool(subscriber.silent) and is_within(subscriber.silent, at, directory.profile.timezone)
 
 
 def wants_notice(subscriber: Subscriber, call: Call, directory: Directory) -> bool:
-    """True where the subscriber is to be told that this call was missed or lost, beside being shown it."""
+    """True where a reply is to ring below the call's card: it was missed or lost."""
     return (
         subscriber.notify in {"missed", "all"}
         and call.outcome in _UNANSWERED

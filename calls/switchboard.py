@@ -11,15 +11,15 @@ that is nobody's guest leads: it and its guests are a conversation.
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import msgspec
 
+from calls.channels import read_channel
 from calls.directory import Directory
 from calls.events import Event
-from calls.facts import SILENCE_OBSERVED, Fact
-from calls.legs import local_pair
+from calls.facts import RECORDING_ADDED, SILENCE_OBSERVED, Fact
 from calls.numbers import is_extension
-from calls.parties import peer
 from calls.ties import RUNG, Tie, forwarded, ties, traits
 from calls.times import host_end
 from calls.unique_ids import NO_EPOCH, age
@@ -34,9 +34,16 @@ EMPTY = timedelta(minutes=10)
 """Likewise where its last hangup was never told: somebody may still be rung."""
 CLOCKS = timedelta(seconds=1)
 """EndTime and the epoch in UniqueId are both whole seconds of one host."""
+MOST_EARLY: Final = 256
+"""Recordings that may wait in memory for their legs."""
 
 
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+
+_OF_BRIDGES: Final = frozenset({"bridge_create", "bridge_destroy"})
+_IN_BRIDGES: Final = frozenset({"bridge", "bridge_leave"})
+_GOING_ON: Final = frozenset({"dial", "bridge", "new_callerid"})
+"""Kinds of events by which somebody is rung, or talks."""
 
 
 class Move(msgspec.Struct, frozen=True, gc=False):
@@ -48,17 +55,25 @@ class Move(msgspec.Struct, frozen=True, gc=False):
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
-    """Where a fact goes: ``legs`` fold it; ``counts`` is False for entering a bridge that is no more."""
+    """Where a fact goes: ``legs`` fold it; ``counts`` is False for entering a bridge that is no more.
+
+    ``early``: a recording that was there before its leg, to be folded behind the first event of it.
+    """
 
     legs: tuple[str, ...]
     counts: bool = True
     moves: tuple[Move, ...] = ()
+    early: Fact | None = None
 
 
-class _Leg(msgspec.Struct):
+NOWHERE: Final = Route(())
+
+
+class _Leg(msgspec.Struct, gc=False):
     """What decides who leads, what it is tied to, and under which names the leg is known."""
 
     unique_id: str
+    age: tuple[int, int, str]
     group: "_Group"
     first_at: datetime
     rank: int = 3
@@ -124,7 +139,7 @@ class _Group(msgspec.Struct, eq=False):
         return found
 
 
-class _Bridge(msgspec.Struct):
+class _Bridge(msgspec.Struct, gc=False):
     """Who was ever seen in a bridge, who is in it, and whether it is no more."""
 
     seen: dict[str, str | None]
@@ -146,6 +161,8 @@ class Switchboard:
         """By trait, the legs that show it."""
         self._tied: dict[str, list[str]] = {}
         """By the numbers of a tie, the legs that have it."""
+        self._early: dict[str, Fact] = {}
+        """Recordings of legs that are not known (yet)."""
         self._now = EARLIEST
         """When the fact came that is being folded."""
 
@@ -160,7 +177,7 @@ class Switchboard:
     def leader(self, unique_id: str) -> str:
         """UniqueId of the leg that leads this leg's conversation; the leg itself while nothing is known of it."""
         leg = self._legs.get(unique_id)
-        return leg.group.root().leader if leg else unique_id
+        return (leg.group.top or leg.group).leader if leg else unique_id
 
     def last_heard(self, unique_id: str) -> datetime:
         """When the newest event of this leg's conversation came; long ago for a leg never seen."""
@@ -172,7 +189,7 @@ class Switchboard:
         leg = self._legs.get(unique_id)
         if leg is None:
             return ()
-        root = leg.group.root()
+        root = leg.group.top or leg.group
         if not root.guests:
             return tuple(root.legs)
         found: list[str] = []
@@ -227,72 +244,93 @@ class Switchboard:
         """Fold one fact and say whom it concerns. ``event`` is None for what is no event of a host."""
         if event is None:
             return self._observe(fact)
-        unique_id = event.unique_id.strip()
-        kind = fact.kind
-        if kind in {"bridge_create", "bridge_destroy"} and (event.bridge_id.strip() or not unique_id):
-            return self._whole_bridge(kind, event.bridge_id.strip(), fact.occurred_at)
+        unique_id, kind, at = event.unique_id.strip(), fact.kind, fact.occurred_at
+        if kind in _OF_BRIDGES and (event.bridge_id.strip() or not unique_id):
+            return self._whole_bridge(kind, event.bridge_id.strip(), at)
         if not unique_id:
-            return Route(())
+            return NOWHERE
         before: dict[str, str] = {}
-        self._now = fact.occurred_at
+        self._now = at
         leg = self._legs.get(unique_id)
         if leg is None:
-            leg = _Leg(unique_id, _Group([unique_id], unique_id), fact.occurred_at)
+            leg = _Leg(unique_id, age(unique_id), _Group([unique_id], unique_id), at)
             self._legs[unique_id] = leg
             before[unique_id] = ""
-        rank, bridges = leg.rank, leg.bridges
-        counts = self._note(leg, kind, event, fact.occurred_at)
-        if leg.rank != rank:
-            self._lead(leg, before)
-        if leg.bridges is not bridges:
-            self._join_bridge(leg, leg.bridges[-1], before)
-        if event.linked_id or event.channel != leg.channel:
+        counts = self._note(leg, kind, event, at, before)
+        channel = event.channel
+        known = channel == leg.channel
+        if event.linked_id or (channel and not known):
             self._join_named(leg, event, before)
-        self._tie(leg, kind, event, before)
+        if kind in _IN_BRIDGES:
+            leg.channel = channel
+        if not leg.group.begins:
+            self._look_for_host(leg, kind, event, before)
+        if not (known and channel):
+            self._show(leg, kind, event, before)
         group = leg.group
         root = group.top or group
-        root.silent, root.last_at = False, fact.occurred_at
-        if kind in {"dial", "bridge", "new_callerid"} and self._legs[root.leader].hung is not None:
+        root.silent, root.last_at = False, at
+        if kind in _GOING_ON and self._legs[root.leader].hung is not None:
             root.went_on = True
-        if not before:
-            return Route((unique_id,), counts)
-        return Route((unique_id,), counts, self._moves(before))
+        legs, early = (unique_id,), self._early
+        return (
+            Route(legs, counts, self._moves(before), early.pop(unique_id, None))
+            if before
+            else Route(legs, counts)
+        )
 
     def _observe(self, fact: Fact) -> Route:
         unique_id = fact.stream.partition("/")[2]
         leg = self._legs.get(unique_id)
         if leg is None:
-            return Route(())
+            if fact.kind == RECORDING_ADDED:
+                self._expect(unique_id, fact)
+            return NOWHERE
         if fact.kind == SILENCE_OBSERVED:
             leg.group.root().silent = True
         return Route((unique_id,))
 
+    def _expect(self, unique_id: str, recording: Fact) -> None:
+        """Keep a recording whose leg is not known yet; the oldest give way: with its leg, the store tells it again."""
+        self._early.pop(unique_id, None)
+        self._early[unique_id] = recording
+        if len(self._early) > MOST_EARLY:
+            del self._early[next(iter(self._early))]
+
     # what a fact says of its leg
 
-    def _note(self, leg: _Leg, kind: str, event: Event, at: datetime) -> bool:
+    def _note(self, leg: _Leg, kind: str, event: Event, at: datetime, before: dict[str, str]) -> bool:
+        """False for entering a bridge that is no more."""
+        rank, bridges, counts = leg.rank, leg.bridges, True
         match kind:
-            case "start":
-                leg.rank = 0
-            case "dial":
-                leg.dialled = True
-                if forwarded(event, self.directory):
-                    if leg.rank == 3 or (leg.rank == 2 and leg.pairs):
-                        leg.rank = 4
-                elif leg.rank > 1 and self._is_main_dial(event):
-                    leg.rank = 1
-            case "bridge":
-                if leg.rank > 2 and self._is_callers_channel(event, leg.rank):
-                    leg.rank = 2
-                return self._enter(leg, event.bridge_id.strip(), event.connected.strip())
             case "bridge_leave":
                 leg.group.leaves = True
                 self._leave(leg, event.bridge_id.strip())
+            case "bridge":
+                if rank > 2 and self._is_callers_channel(event, rank):
+                    leg.rank = 2
+                counts = self._enter(leg, event.bridge_id.strip(), event.connected.strip())
+            case "dial":
+                leg.dialled = True
+                if rank > 1:
+                    leg.rank = self._rank_by_dial(leg, event)
             case "hangup" if leg.hung_up is None:
                 leg.hung = leg.hung or at
                 leg.hung_up = host_end(leg.unique_id, event.end_time.strip(), self.directory.profile.timezone)
+            case "start":
+                leg.rank = 0
             case _:
-                pass
-        return True
+                return True
+        if leg.rank != rank:
+            self._lead(leg, before)
+        if leg.bridges is not bridges:
+            self._join_bridge(leg, leg.bridges[-1], before)
+        return counts
+
+    def _rank_by_dial(self, leg: _Leg, event: Event) -> int:
+        if not forwarded(event, self.directory):
+            return 1 if self._is_main_dial(event) else leg.rank
+        return 4 if leg.rank == 3 or (leg.rank == 2 and leg.pairs) else leg.rank
 
     @staticmethod
     def _is_main_dial(event: Event) -> bool:
@@ -307,7 +345,7 @@ class Switchboard:
         """A phone of the enterprise whose channel carries what was dialled (events.md 4, bridge)."""
         if not event.exten.strip() or not is_extension(event.caller.strip()):
             return False
-        return rank == 3 or not local_pair(event.channel.strip())
+        return rank == 3 or not read_channel(event.channel).pair
 
     def _enter(self, leg: _Leg, name: str, connected: str) -> bool:
         if not name:
@@ -340,7 +378,7 @@ class Switchboard:
         """Leaving another bridge than the last entered says that it had left that one before (events.md 7)."""
         if name:
             self._bridge(leg, name).inside.discard(leg.unique_id)
-        if leg.bridge in self._bridges:
+        if leg.bridge != name and leg.bridge in self._bridges:
             self._bridges[leg.bridge].inside.discard(leg.unique_id)
         leg.bridge = ""
 
@@ -357,8 +395,10 @@ class Switchboard:
     def _whole_bridge(self, kind: str, name: str, at: datetime) -> Route:
         bridge = self._bridges.get(name)
         if bridge is None or kind == "bridge_create":
-            return Route(())
+            return NOWHERE
         bridge.destroyed = True
+        if not bridge.inside:
+            return NOWHERE
         inside = tuple(sorted((leg for leg in bridge.inside if leg in self._legs), key=age))
         bridge.inside.clear()
         for unique_id in inside:
@@ -378,10 +418,10 @@ class Switchboard:
 
     def _join_named(self, leg: _Leg, event: Event, before: dict[str, str]) -> None:
         """Two halves of one Local name, one Linkedid (events.md 6)."""
-        if (pair := local_pair(event.channel.strip())) and pair not in leg.pairs:
+        if (pair := read_channel(event.channel).pair) and pair not in leg.pairs:
             leg.pairs = (*leg.pairs, pair)
             half = self._pairs.setdefault(pair, leg.unique_id)
-            if abs(age(half)[0] - age(leg.unique_id)[0]) <= TOGETHER:
+            if abs(age(half)[0] - leg.age[0]) <= TOGETHER:
                 self._join(leg, self._legs[half], before)
             else:
                 self._pairs[pair] = leg.unique_id
@@ -397,7 +437,7 @@ class Switchboard:
         for group in (mine, theirs):
             if group is loses or group.host is not None:
                 self._remember(group, before)
-        hosts = [(group.host, group.tied) for group in (mine, theirs)]
+        hosts = ((mine.host, mine.tied), (theirs.host, theirs.tied))
         self._leave_host(mine)
         self._leave_host(theirs)
         self._merge(mine, theirs)
@@ -418,11 +458,12 @@ class Switchboard:
         mine.legs = [*theirs.legs, *mine.legs]
         mine.begins |= theirs.begins
         mine.leaves |= theirs.leaves
-        for guest in theirs.all()[1:]:
-            guest.top = mine
-        for guest in theirs.guests:
-            guest.host = mine
-        mine.guests = (*mine.guests, *theirs.guests)
+        if theirs.guests:
+            for guest in theirs.all()[1:]:
+                guest.top = mine
+            for guest in theirs.guests:
+                guest.host = mine
+            mine.guests = (*mine.guests, *theirs.guests)
 
     def _lead(self, leg: _Leg, before: dict[str, str]) -> None:
         """The leg's rank has changed."""
@@ -437,8 +478,8 @@ class Switchboard:
 
     def _goes_before(self, one: str, other: str) -> bool:
         """Who leads goes by rank, then by age (DESIGN: Legs and conversations)."""
-        mine, theirs = self._legs[one].rank, self._legs[other].rank
-        return mine < theirs or (mine == theirs and age(one) < age(other))
+        mine, theirs = self._legs[one], self._legs[other]
+        return mine.rank < theirs.rank or (mine.rank == theirs.rank and mine.age < theirs.age)
 
     def _remember(self, group: _Group, before: dict[str, str]) -> None:
         """Note who leads the conversation of this group and its guests, before that changes."""
@@ -460,15 +501,8 @@ class Switchboard:
 
     # weak links, which give way
 
-    def _tie(self, leg: _Leg, kind: str, event: Event, before: dict[str, str]) -> None:
-        """Note what the event says of its leg's call, and let those find their call who may now."""
-        known = bool(event.channel) and event.channel == leg.channel
-        if kind in {"bridge", "bridge_leave"}:
-            leg.channel = event.channel
-        if not leg.group.begins:
-            self._look_for_host(leg, kind, event, before)
-        if known:
-            return
+    def _show(self, leg: _Leg, kind: str, event: Event, before: dict[str, str]) -> None:
+        """Note by what the event makes the leg's call findable, and let those find it who look for it."""
         for trait in traits(kind, event, leg.unique_id, self.directory):
             if trait not in leg.traits:
                 leg.traits = (*leg.traits, trait)
@@ -490,7 +524,7 @@ class Switchboard:
             if group.host is not None:
                 self._remember(group, before)
                 self._leave_host(group)
-        else:
+        elif anew or group.tied is not None:
             self._settle(group, before, anew=anew)
 
     def _look_no_more(self, group: _Group) -> None:
@@ -554,7 +588,7 @@ class Switchboard:
         if tie.why == "hangup":
             return not (leg.bridges or leg.pairs or leg.dialled)
         if tie.why == "dial" and is_extension(tie.key):
-            return not is_extension(peer(leg.channel))  # a phone's own second line is a call of its own
+            return not read_channel(leg.channel).inside  # a phone's own second line is a call of its own
         if tie.why == "channel" and len(leg.group.legs) > 1:
             return all(
                 other == leg.unique_id or self._legs[other].pairs or not self._legs[other].bridges
@@ -564,27 +598,24 @@ class Switchboard:
 
     def _find(self, leg: _Leg, tie: Tie) -> _Group | None:
         """The one running call that fits; None where none does, or two equally well."""
-        known = self._known.get(tie.key)
-        if known is None:
-            return None
-        legs, over = self._legs, set[str]()
+        legs, mine = self._legs, leg.group
+        decided: set[str] = set()
         fitting: dict[str, _Leg] = {}
-        for other in reversed(known):
+        for other in reversed(self._known.get(tie.key, ())):
             host = legs[other]
             group = host.group
             root = group.top or group
-            if root.leader in fitting or root.leader in over:
-                continue
-            if host.first_at > self._now or group.visits(leg.group):
+            if root.leader in decided or host.first_at > self._now or group.visits(mine):
                 continue  # what came later than the fact that is told: a call is being woken
             if self._is_over(root, leg, tie):
-                over.add(root.leader)
+                decided.add(root.leader)
             elif self._may_host(host, leg, tie):
+                decided.add(root.leader)
                 fitting[root.leader] = host
+        if fitting and tie.why == "channel" and tie.hint:
+            fitting = self._where(fitting, tie.hint)
         if not fitting:
             return None
-        if tie.why == "channel" and tie.hint:
-            fitting = self._where(fitting, tie.hint)
         leader = next(iter(fitting)) if len(fitting) == 1 else self._choose(fitting, tie)
         return fitting[leader].group if leader else None
 
@@ -612,19 +643,22 @@ class Switchboard:
 
     def _where(self, fitting: dict[str, _Leg], number: str) -> dict[str, _Leg]:
         """The calls in which this number takes part too, or is rung."""
+        rung = RUNG + number
+        if number not in self._known and rung not in self._known:
+            return {}
         found: dict[str, _Leg] = {}
-        for trait in (number, RUNG + number):
-            for other in self._known.get(trait, ()):
-                group = self._legs[other].group
-                leader = (group.top or group).leader
-                if leader in fitting:
-                    found[leader] = fitting[leader]
+        for leader, host in fitting.items():
+            for one in self.members(leader):
+                shown = self._legs[one].traits
+                if number in shown or rung in shown:
+                    found[leader] = host
+                    break
         return found
 
     @staticmethod
     def _may_host(host: _Leg, leg: _Leg, tie: Tie) -> bool:
         """Who asks or forwards was there first; a click-to-call rings its manager before it dials (1-2)."""
-        mine, theirs = age(leg.unique_id), age(host.unique_id)
+        mine, theirs = leg.age, host.age
         return theirs <= mine or (tie.why == "channel" and host.rank == 1 and theirs[0] - mine[0] <= RINGS)
 
     def _is_over(self, root: _Group, leg: _Leg, tie: Tie) -> bool:
@@ -632,14 +666,15 @@ class Switchboard:
         if root.silent:
             return True
         lead = self._legs[root.leader]
-        long_ago = self._is_long_over(root, leg.first_at)
+        silent = leg.first_at - (root.last_at or leg.first_at)
+        long_ago = silent > BEHIND
         if (lead.hung is None and not long_ago) or self._is_inside(root):
             return False
         if lead.hung is None:
-            return root.leaves and self._is_long_over(root, leg.first_at, EMPTY)
+            return root.leaves and silent > EMPTY
         if root.went_on and not (root.leaves and tie.why == "hangup"):
             return long_ago
-        epoch = age(leg.unique_id)[0]
+        epoch = leg.age[0]
         if lead.hung_up is not None and epoch != NO_EPOCH:
             last = float(epoch)
             if tie.why == "hangup" and leg.hung_up is not None:
@@ -647,21 +682,20 @@ class Switchboard:
             return last > (lead.hung_up + CLOCKS).timestamp()
         return leg.first_at - lead.hung > BEHIND
 
-    @staticmethod
-    def _is_long_over(root: _Group, now: datetime, after: timedelta = BEHIND) -> bool:
-        return root.last_at is not None and now - root.last_at > after
-
     def _is_inside(self, root: _Group) -> bool:
         """Somebody is in a bridge, as far as a host tells who leaves."""
-        legs, leaves, inside = self._legs, False, False
-        for group in root.all():
-            leaves = leaves or group.leaves
-            if not inside:
-                for one in group.legs:
-                    if legs[one].bridge:
-                        inside = True
-                        break
-        return leaves and inside
+        groups = root.all()
+        for group in groups:
+            if group.leaves:
+                break
+        else:
+            return False
+        legs = self._legs
+        for group in groups:
+            for one in group.legs:
+                if legs[one].bridge:
+                    return True
+        return False
 
     def _visit_host(self, group: _Group, host: _Group, tied: tuple[str, Tie] | None) -> None:
         top = host.top or host
@@ -674,11 +708,13 @@ class Switchboard:
         host.guests = (*host.guests, group)
 
     def _leave_host(self, group: _Group) -> None:
-        if group.host is not None:
-            group.host.guests = tuple(guest for guest in group.host.guests if guest is not group)
+        host = group.host
+        if host is not None:
+            host.guests = tuple([guest for guest in host.guests if guest is not group])
             group.host = group.tied = group.top = None
-            for guest in group.all()[1:]:
-                guest.top = group
+            if group.guests:
+                for guest in group.all()[1:]:
+                    guest.top = group
 
 
 def _is_forwarded(leg: _Leg) -> bool:
@@ -696,8 +732,7 @@ def _names(tie: Tie) -> tuple[str, ...]:
 
 def _drop(index: dict[str, list[str]], names: Iterable[str], unique_id: str) -> None:
     for name in names:
-        known = index.get(name)
-        if known is not None and unique_id in known:
-            known.remove(unique_id)
-            if not known:
-                del index[name]
+        known = index[name]
+        known.remove(unique_id)
+        if not known:
+            del index[name]

@@ -10,11 +10,12 @@ from typing import Literal
 
 import msgspec
 
+from calls.channels import Channel, read_channel
 from calls.directory import Directory
 from calls.events import Event
-from calls.legs import local_pair
+from calls.legs import OF_CHANNELS
 from calls.numbers import is_extension, is_unknown
-from calls.parties import ORIGINATE, peer
+from calls.parties import ORIGINATE
 
 Why = Literal["dial", "local", "hangup", "moved", "channel", "sought"]
 
@@ -37,18 +38,14 @@ class Tie(msgspec.Struct, frozen=True, gc=False):
 
 def ties(kind: str, event: Event, unique_id: str, directory: Directory) -> tuple[Tie, ...]:
     """What this event says about whose call its leg is part of, the surest first."""
-    match kind:
-        case "dial":
-            return forwarded(event, directory)
-        case "hangup":
-            return forwarded(event, directory) or _asked(event, unique_id, directory)
-        case "bridge" | "bridge_leave" | "new_callerid":
-            channel = event.channel.strip()
-            if local_pair(channel):
-                return _local(event, channel, directory)
-            return _lone(event, peer(channel), directory)
-        case _:
-            return ()
+    if kind in OF_CHANNELS:
+        channel = read_channel(event.channel)
+        return (_local if channel.pair else _lone)(event, channel, directory)
+    if kind == "dial":
+        return forwarded(event, directory)
+    if kind == "hangup":
+        return forwarded(event, directory) or _asked(event, unique_id, directory)
+    return ()
 
 
 def forwarded(event: Event, directory: Directory) -> tuple[Tie, ...]:
@@ -88,13 +85,13 @@ def _asked(event: Event, unique_id: str, directory: Directory) -> tuple[Tie, ...
     return found, Tie(key, target, "hangup" if is_extension(key) else "moved")
 
 
-def _local(event: Event, channel: str, directory: Directory) -> tuple[Tie, ...]:
+def _local(event: Event, channel: Channel, directory: Directory) -> tuple[Tie, ...]:
     """A half of a Local pair speaks for who had it made: ``;2`` as itself, ``;1`` sees that party (2-9, 2-24, 2-29)."""
-    target = channel.removeprefix("Local/").partition("@")[0]
-    if ORIGINATE in channel:
+    target = channel.name.removeprefix("Local/").partition("@")[0]
+    if ORIGINATE in channel.name:
         customer = directory.e164(event.connected)
         return (Tie(customer, target, "channel"),) if customer else ()
-    told = (event.caller, event.connected) if channel.endswith(";2") else (event.connected, event.caller)
+    told = (event.caller, event.connected) if channel.name.endswith(";2") else (event.connected, event.caller)
     for number in told:
         key = _party(number.strip(), directory)
         if key and key != target:
@@ -103,17 +100,17 @@ def _local(event: Event, channel: str, directory: Directory) -> tuple[Tie, ...]:
     return ()
 
 
-def _lone(event: Event, device: str, directory: Directory) -> tuple[Tie, ...]:
+def _lone(event: Event, channel: Channel, directory: Directory) -> tuple[Tie, ...]:
     """A channel that says with whom it talks, while nobody is in its bridge: both sides of a click-to-call (1-2).
 
     Both numbers must then take part in the call. Of a phone that a blind transfer rings (1-7) only the customer does.
     """
-    if not device:
-        return ()
-    if is_extension(device):
+    if channel.inside:
         customer = directory.e164(event.connected)
         why: Why = "sought" if event.context.strip() == SOUGHT else "channel"
-        return (Tie(customer, device, why),) if customer else ()
+        return (Tie(customer, channel.device, why),) if customer else ()
+    if not channel.device:
+        return ()
     number = directory.e164(event.caller)
     return (Tie(number, _party(event.connected.strip(), directory), "channel"),) if number else ()
 
@@ -130,39 +127,37 @@ def traits(kind: str, event: Event, unique_id: str, directory: Directory) -> tup
 
     Extensions that are only rung take no part, they may be busy with something else: they stand behind RUNG.
     """
-    match kind:
-        case "start":
-            return _known(directory.e164(event.phone, event.trunk.strip()))
-        case "dial":
-            numbers, phone = event.numbers, event.phone.strip()
-            if event.kind_of_call == "1":
-                own = [number for number in numbers[:1] if is_extension(number)]
-                return _known(*own, directory.e164(phone))
-            rung = [
-                intern(RUNG + number) if is_extension(number) else directory.e164(number)
-                for number in numbers
-            ]
-            if not is_extension(phone):
-                return _known(directory.e164(phone, event.trunk.strip()), *rung)
-            return _known(phone, *rung)
-        case "hangup" if event.kind_of_call == "0" and event.status == "2":
-            return tuple(number for number in event.numbers if is_extension(number))
-        case "bridge" | "bridge_leave" | "new_callerid":
-            channel = event.channel.strip()
-            if local_pair(channel):
-                return _other_half(channel, unique_id)
-            if kind == "new_callerid":
-                return NOTHING
-            device = peer(channel)
-            if is_extension(device):
-                return (device,)
-            return _known(directory.e164(event.caller)) if device else NOTHING
-        case _:
+    if kind in OF_CHANNELS:
+        channel = read_channel(event.channel)
+        if channel.pair:
+            return _other_half(channel.name, unique_id)
+        if kind == "new_callerid":
             return NOTHING
+        if channel.inside:
+            return (channel.device,)
+        return _one(directory.e164(event.caller)) if channel.device else NOTHING
+    if kind == "dial":
+        return _dialled(event, directory)
+    if kind == "hangup" and event.kind_of_call == "0" and event.status == "2":
+        return tuple([number for number in event.numbers if is_extension(number)])
+    return _one(directory.e164(event.phone, event.trunk.strip())) if kind == "start" else NOTHING
 
 
-def _known(*numbers: str | None) -> tuple[str, ...]:
-    return tuple([number for number in numbers if number])
+def _dialled(event: Event, directory: Directory) -> tuple[str, ...]:
+    numbers, phone = event.numbers, event.phone.strip()
+    if event.kind_of_call == "1":
+        own = numbers[:1] if numbers and is_extension(numbers[0]) else NOTHING
+        return own + _one(directory.e164(phone))
+    known = [phone] if is_extension(phone) else [*_one(directory.e164(phone, event.trunk.strip()))]
+    for number in numbers:
+        rung = intern(RUNG + number) if is_extension(number) else directory.e164(number)
+        if rung:
+            known.append(rung)
+    return tuple(known)
+
+
+def _one(number: str | None) -> tuple[str, ...]:
+    return (number,) if number else NOTHING
 
 
 def _other_half(channel: str, unique_id: str) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ NO_EPOCH: Final = 1 << 62
 def age(unique_id: str) -> tuple[int, int, str]:
     """Order of UniqueIds: epoch, then counter as a number; ids of other shapes come last, by text."""
     epoch, _, counter = unique_id.partition(".")
-    if epoch.isascii() and epoch.isdigit() and (not counter or (counter.isascii() and counter.isdigit())):
+    digits = epoch + counter
+    if epoch and digits.isdigit() and digits.isascii():
         return int(epoch), int(counter or 0), unique_id
     return NO_EPOCH, 0, unique_id
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections import Counter, defaultdict, deque
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -70,6 +71,8 @@ class Message:
     texts: list[str]
     deleted: bool = False
     silent: bool = False
+    markup: Any = None
+    """The buttons below it, as they were given last."""
     unheard: bool = False
     """True where nobody was told that it was sent."""
     times: list[float] = field(default_factory=list)
@@ -93,6 +96,39 @@ class Request:
         return int(self.fields["chat_id"])
 
 
+LISTENING = frozenset(
+    {
+        "getUpdates",
+        "setWebhook",
+        "deleteWebhook",
+        "getWebhookInfo",
+        "setMyCommands",
+        "answerCallbackQuery",
+    }
+)
+"""Methods that are about no chat: kept in ``asked``, not in ``requests``."""
+OTHER_POLLER = (
+    "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running"
+)
+OTHER_WEBHOOK = (
+    "Conflict: can't use getUpdates method while webhook is active; "
+    "use deleteWebhook to delete the webhook first"
+)
+
+
+@dataclass
+class Heard:
+    """What one bot has heard and not yet been told, who waits for it, and what was set."""
+
+    updates: list[dict[str, Any]] = field(default_factory=list)
+    waiting: "asyncio.Future[str] | None" = None
+    last_id: int = 7_000
+    webhook: dict[str, Any] = field(default_factory=dict)
+    commands: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    answered: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By the id of a callback query."""
+
+
 class BotApiServer(AbstractAsyncContextManager["BotApiServer", None]):
     """Speaks the Bot API on a loopback port while it is entered."""
 
@@ -100,9 +136,13 @@ class BotApiServer(AbstractAsyncContextManager["BotApiServer", None]):
         self.token = token
         self.chats: dict[int, dict[int, Message]] = defaultdict(dict)
         self.requests: list[Request] = []
+        self.asked: list[Request] = []
+        self.heard: dict[str, Heard] = defaultdict(Heard)
+        """By the bot's token."""
         self.arrived = asyncio.Event()
         self._faults: dict[tuple[str, int | None], deque[Fault]] = defaultdict(deque)
         self._last_id = 100
+        self._over = False
         self._connections: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
@@ -111,6 +151,11 @@ class BotApiServer(AbstractAsyncContextManager["BotApiServer", None]):
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        self._over = True
+        for heard in self.heard.values():
+            if heard.waiting is not None and not heard.waiting.done():
+                heard.waiting.set_result("")
+        await asyncio.sleep(0.001)  # those that waited get their turn before their loop may end
         for writer in self._connections:
             writer.transport.abort()
         await self._server.wait_closed()
@@ -130,6 +175,73 @@ class BotApiServer(AbstractAsyncContextManager["BotApiServer", None]):
     def standing(self, chat_id: int) -> list[str]:
         """The texts a reader of the chat sees."""
         return [message.text for message in self.chats[chat_id].values() if not message.deleted]
+
+    # what readers do
+
+    def push(self, update: dict[str, Any], *, token: str | None = None) -> int:
+        """Let a bot hear something; the number of the update."""
+        heard = self.heard[token or self.token]
+        heard.last_id += 1
+        heard.updates.append({"update_id": heard.last_id, **update})
+        if heard.waiting is not None and not heard.waiting.done():
+            heard.waiting.set_result("")
+        return heard.last_id
+
+    def write(self, chat_id: int, text: str, *, user_id: int = 0, token: str | None = None) -> int:
+        """Somebody writes; a command is marked as one."""
+        self._last_id += 1
+        message = _message(Message(chat_id, self._last_id, [text]))
+        message["from"] = _reader(user_id or abs(chat_id))
+        if text.startswith("/"):
+            length = len(text.split(maxsplit=1)[0])
+            message["entities"] = [{"type": "bot_command", "offset": 0, "length": length}]
+        return self.push({"message": message}, token=token)
+
+    def press(
+        self, chat_id: int, message_id: int, data: str, *, user_id: int = 0, token: str | None = None
+    ) -> str:
+        """Somebody presses a button; the id of the query."""
+        self._last_id += 1
+        message = self.chats[chat_id].get(message_id) or Message(chat_id, message_id, [""])
+        query = {
+            "id": str(self._last_id),
+            "from": _reader(user_id or abs(chat_id)),
+            "message": _message(message),
+            "chat_instance": str(chat_id),
+            "data": data,
+        }
+        self.push({"callback_query": query}, token=token)
+        return str(self._last_id)
+
+    def member(self, chat_id: int, status: str, *, token: str | None = None) -> int:
+        """The bot becomes something in a chat: member, kicked, left."""
+        bot = {"id": 123456789, "is_bot": True, "first_name": "Stand-in", "username": "stand_in_bot"}
+        more = {"until_date": 0} if status == "kicked" else {}
+        change = {
+            "chat": _message(Message(chat_id, 0, [""]))["chat"],
+            "from": _reader(abs(chat_id)),
+            "date": 1_700_000_000,
+            "old_chat_member": {"user": bot, "status": "left" if status == "member" else "member"},
+            "new_chat_member": {"user": bot, "status": status, **more},
+        }
+        return self.push({"my_chat_member": change}, token=token)
+
+    async def answered(
+        self, query_id: str, within: float = 5.0, *, token: str | None = None
+    ) -> dict[str, Any]:
+        """What a press was told."""
+        async with asyncio.timeout(within):
+            while query_id not in self.heard[token or self.token].answered:
+                self.arrived.clear()
+                await self.arrived.wait()
+        return self.heard[token or self.token].answered[query_id]
+
+    async def waited(self, within: float = 5.0, *, token: str | None = None) -> None:
+        """Until somebody waits for what the bot hears."""
+        heard = self.heard[token or self.token]
+        async with asyncio.timeout(within):
+            while heard.waiting is None or heard.waiting.done():
+                await asyncio.sleep(0.002)  # polled, because nothing announces it
 
     async def seen(self, method: str, count: int = 1, within: float = 5.0) -> None:
         """Wait until so many requests of a method have come."""
@@ -164,10 +276,12 @@ class BotApiServer(AbstractAsyncContextManager["BotApiServer", None]):
         _, bot, method = target.split("?", 1)[0].split("/")
         fields = json.loads(body or b"{}") if "json" in kind else dict(parse_qsl(body.decode()))
         request = Request(asyncio.get_running_loop().time(), method, fields, bot.removeprefix("bot"))
-        self.requests.append(request)
+        (self.asked if method in LISTENING else self.requests).append(request)
         self.arrived.set()
         if bot != f"bot{self.token}":
             return _error(401, "Unauthorized")
+        if method in LISTENING:
+            return await self._listen(request)
         fault = self.fault_of(request)
         if fault is None:
             return self._carry_out(method, fields)
@@ -183,6 +297,56 @@ class BotApiServer(AbstractAsyncContextManager["BotApiServer", None]):
         if fault.status:
             return _error(fault.status, fault.description, fault.parameters)
         return answer if fault.effect else self._carry_out(method, fields)
+
+    async def _listen(self, request: Request) -> tuple[int, dict[str, Any]]:
+        fault = BotApiServer.fault_of(self, request)
+        if fault is not None:
+            await asyncio.sleep(fault.delay)
+            return _error(fault.status, fault.description, fault.parameters) if fault.status else (0, {})
+        heard, fields = self.heard[request.bot], request.fields
+        match request.method:
+            case "getUpdates":
+                return await self._updates(heard, fields)
+            case "setWebhook":
+                heard.webhook = fields if fields.get("url") else {}
+            case "deleteWebhook":
+                heard.webhook = {}
+            case "getWebhookInfo":
+                told = {"url": heard.webhook.get("url", ""), "has_custom_certificate": False}
+                return _ok(told | {"pending_update_count": len(heard.updates)})
+            case "setMyCommands":
+                return self._commands(heard, fields)
+            case _:
+                heard.answered[str(fields["callback_query_id"])] = fields
+                self.arrived.set()
+        return _ok(True)
+
+    def _commands(self, heard: Heard, fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        told = fields["commands"]
+        commands = json.loads(told) if isinstance(told, str) else told
+        for one in commands:
+            if not re.fullmatch("[a-z0-9_]{1,32}", one["command"]) or not 1 <= len(one["description"]) <= 256:
+                return _error(400, "Bad Request: BOT_COMMAND_INVALID")
+        heard.commands[fields.get("language_code", "")] = commands
+        return _ok(True)
+
+    async def _updates(self, heard: Heard, fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Whoever comes later is served, whoever waited is told so; as Telegram does."""
+        if heard.webhook:
+            return _error(409, OTHER_WEBHOOK)
+        if heard.waiting is not None and not heard.waiting.done():
+            heard.waiting.set_result(OTHER_POLLER)
+        offset = int(fields.get("offset", 0))
+        heard.updates = [update for update in heard.updates if update["update_id"] >= offset]
+        if not heard.updates and not self._over:
+            mine = heard.waiting = asyncio.get_running_loop().create_future()
+            await asyncio.wait([mine], timeout=float(fields.get("timeout", 0)))
+            if mine.done() and mine.result():
+                return _error(409, mine.result())
+        allowed = fields.get("allowed_updates") or []
+        allowed = json.loads(allowed) if isinstance(allowed, str) else allowed
+        told = heard.updates[: int(fields.get("limit", 100))]
+        return _ok([update for update in told if not allowed or allowed_kind(update, allowed)])
 
     def fault_of(self, request: Request) -> Fault | None:
         """What goes wrong with this request, None for nothing."""
@@ -218,10 +382,13 @@ class BotApiServer(AbstractAsyncContextManager["BotApiServer", None]):
     def _send(self, fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if wrong := _wrong_html(fields):
             return _error(400, f"Bad Request: can't parse entities: {wrong}")
+        if wrong := wrong_markup(_markup(fields)):
+            return _error(400, f"Bad Request: {wrong}")
         self._last_id += 1
         silent = str(fields.get("disable_notification", "")).lower() == "true"
         now = asyncio.get_running_loop().time()
         message = Message(int(fields["chat_id"]), self._last_id, [fields["text"]], silent=silent, times=[now])
+        message.markup = _markup(fields)
         self.chats[message.chat_id][message.message_id] = message
         return _ok(_message(message))
 
@@ -231,8 +398,12 @@ class BotApiServer(AbstractAsyncContextManager["BotApiServer", None]):
             return _error(400, "Bad Request: message to edit not found")
         if wrong := _wrong_html(fields):
             return _error(400, f"Bad Request: can't parse entities: {wrong}")
-        if message.text == fields["text"]:
+        markup = _markup(fields)
+        if wrong := wrong_markup(markup):
+            return _error(400, f"Bad Request: {wrong}")
+        if message.text == fields["text"] and message.markup == markup:
             return _error(NOT_MODIFIED.status, NOT_MODIFIED.description)
+        message.markup = markup
         message.texts.append(fields["text"])
         message.times.append(asyncio.get_running_loop().time())
         return _ok(_message(message) | {"edit_date": 1_700_000_001})
@@ -249,10 +420,41 @@ async def _head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]] | No
     return lines[0].split(" ")[1], headers
 
 
+def allowed_kind(update: dict[str, Any], allowed: list[str]) -> bool:
+    return any(kind in update for kind in allowed)
+
+
+def _reader(user_id: int) -> dict[str, Any]:
+    return {"id": user_id, "is_bot": False, "first_name": "Reader", "language_code": "ru"}
+
+
+def _markup(fields: dict[str, Any]) -> Any:
+    """The rows of an inline keyboard, None for none."""
+    told = fields.get("reply_markup")
+    keyboard = json.loads(told) if isinstance(told, str) else told
+    return (keyboard or {}).get("inline_keyboard") or None
+
+
+def wrong_markup(rows: Any) -> str:
+    """What Telegram would say of these rows, "" where it takes them."""
+    for button in (button for row in rows or [] for button in row):
+        if not button.get("text"):
+            return "can't parse inline keyboard button: Text buttons are unallowed in the inline keyboard"
+        url, data = button.get("url"), button.get("callback_data")
+        if (url is None) == (data is None):
+            return "can't parse inline keyboard button: exactly one optional field must be used"
+        if data is not None and not 1 <= len(data.encode()) <= 64:
+            return "BUTTON_DATA_INVALID"
+        if url is not None and not re.fullmatch(r"(https?|tg)://[\w-]+(\.[\w-]+)*(:\d+)?(/[^\s]*)?", url):
+            return f"inline keyboard button URL '{url}' is invalid: Wrong HTTP URL"
+    return ""
+
+
 def _message(message: Message) -> dict[str, Any]:
     chat = {"id": message.chat_id, "type": "group" if message.chat_id < 0 else "private"}
     chat |= {"title": "Group"} if message.chat_id < 0 else {"first_name": "Reader"}
-    return {
+    markup = {"reply_markup": {"inline_keyboard": message.markup}} if message.markup else {}
+    return markup | {
         "message_id": message.message_id,
         "from": {"id": 123456789, "is_bot": True, "first_name": "Stand-in", "username": "stand_in_bot"},
         "chat": chat,

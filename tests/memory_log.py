@@ -11,11 +11,10 @@ import msgspec
 
 from actors.ports import Appended, StoreUnavailable, VersionConflict
 from calls.call import Call
-from calls.deliveries import DELIVERY_KINDS
+from calls.deliveries import DELIVERY_KINDS, DeliveryEdited, DeliveryRefused, DeliverySent, read_delivery
 from calls.events import EventError, read_event
 from calls.facts import (
     DELIVERY_EDITED,
-    DELIVERY_INTENDED,
     DELIVERY_SENT,
     DIRECTORY_STREAM,
     Fact,
@@ -169,6 +168,10 @@ class MemoryLog:
         }
         return [fact for fact in self.facts[:upto] if (fact.enterprise, fact.stream) in streams]
 
+    async def read_stream(self, enterprise: str, stream: str) -> list[Fact]:
+        await self._answers()
+        return [fact for fact in self.facts if (fact.enterprise, fact.stream) == (enterprise, stream)]
+
     async def read_directories(self, upto: int, enterprise: str | None = None) -> list[Fact]:
         await self._answers()
         return [
@@ -177,10 +180,14 @@ class MemoryLog:
             if fact.stream == DIRECTORY_STREAM and enterprise in {None, fact.enterprise}
         ]
 
-    async def unsettled_calls(self, chats: Sequence[tuple[str, int]]) -> list[Key]:
+    async def unsettled_calls(self, chats: Sequence[tuple[str, int]], lately: float) -> list[Key]:
         await self._answers()
         return sorted(
-            {key for key, call in self.tables.calls.items() if not call.settled}
+            {
+                key
+                for key, call in self.tables.calls.items()
+                if not call.settled or call.last_position >= self._since(timedelta(seconds=lately))
+            }
             | {
                 key
                 for key, call in self.tables.calls.items()
@@ -210,17 +217,12 @@ class MemoryLog:
         if not self.facts:
             return 0
         since = self.facts[-1].recorded_at - window
-        return min(fact.position for fact in self.facts if fact.recorded_at > since)
+        return min((fact.position for fact in self.facts if fact.recorded_at > since), default=self.head + 1)
 
     def _shown(self, call: Call, chat_id: int) -> bool:
-        stream = delivery_stream(call.call_id, chat_id)
-        return any(
-            fact.enterprise == call.enterprise
-            and fact.stream == stream
-            and fact.kind in DELIVERY_KINDS
-            and fact.kind != DELIVERY_INTENDED
-            for fact in self.facts[call.last_position :]
-        )
+        key = (call.enterprise, delivery_stream(call.call_id, chat_id))
+        last = next((fact for fact in reversed(self.facts) if (fact.enterprise, fact.stream) == key), None)
+        return last is not None and _tells_the_end(last, call)
 
     def _shown_twice(self, key: Key, chat_id: int) -> bool:
         """A message of a leg that came to belong to the call stands in the chat."""
@@ -269,9 +271,21 @@ def _bridge(body: bytes) -> str:
         return ""
 
 
-async def project_all(log: MemoryLog, fold: CallsFold) -> None:
+async def project_all(log: MemoryLog, fold: CallsFold, at_once: int = 1_000) -> None:
     """Bring the tables up to the newest fact, as the live runner does."""
-    facts, reached = await log.next(log.tables.at, log.head)
-    for fact in facts:
-        await project(fold, fact, log)
-    await log.tables.write(fold.take(), log.tables.at, reached, fold.name)
+    while log.tables.at.position < log.head:
+        facts, reached = await log.next(log.tables.at, at_once)
+        for fact in facts:
+            await project(fold, fact, log)
+        await log.tables.write(fold.take(), log.tables.at, reached, fold.name)
+
+
+def _tells_the_end(fact: Fact, call: Call) -> bool:
+    if fact.kind not in DELIVERY_KINDS:
+        return False
+    match read_delivery(fact.kind, fact.body):
+        case DeliverySent(phase="ended", upto=upto) | DeliveryEdited(phase="ended", upto=upto):
+            return upto == call.last_position or (upto is None and fact.position > call.last_position)
+        case DeliveryRefused(final=True):
+            return True
+    return False

@@ -14,15 +14,16 @@ import httpx
 import msgspec
 
 from adapters.cli.failures import CommandFailed
-from adapters.directory.apply import NEWEST, fold_directories, read_secrets
+from adapters.directory.apply import fold_directories, read_secrets
 from adapters.directory.bots import PREVIEW, BotTokenMissingError
+from adapters.http.admin_token import admin_token
 from adapters.postgres.database import Database, complaints, open_database
 from adapters.postgres.errors import DatabaseError
 from adapters.postgres.migrate import schema_state
 from adapters.secret import Secret
 from adapters.settings import Settings, load_settings
 from adapters.store.reader import read_directories
-from adapters.telegram.api import BotApi, http_client
+from adapters.telegram.api import BotApi, WebhookInfo, http_client
 from adapters.telegram.errors import (
     Blocked,
     ChatNotFound,
@@ -32,6 +33,8 @@ from adapters.telegram.errors import (
     TelegramError,
     Unauthorized,
 )
+from calls.directory import STOPPED
+from calls.facts import NEWEST
 from otel.logs import configure_logs
 from projections.calls import FOLD_VERSION
 
@@ -45,8 +48,20 @@ WAYS_BACK: Final = {
     NoRights.reason: "let the bot write in the group, then",
     ChatNotFound.reason: "see whether chat_id is right and the chat has started the bot, then",
     Deactivated.reason: "take it out of the directory file, or, where the account is back,",
+    STOPPED: "it wished so, and comes back by sending /start to the bot; or",
 }
 """By the reason for which a subscriber is off: what comes before an apply."""
+
+
+OTHERS: Final = {
+    "second poller": "another program asks for this bot's updates: stop it, or give it a bot of its own",
+    "webhook elsewhere": "another program set a webhook: stop it, then start callfold serve anew",
+}
+"""By the state of a bot's listening: what to do."""
+
+
+class _Stats(msgspec.Struct):
+    bots: dict[str, str] = {}
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -174,7 +189,9 @@ async def _bots(database: Database, settings: Settings) -> AsyncIterator[Finding
                 yield Finding(subject, "ok", "the built-in preview, see /preview")
                 continue
             try:
-                user = await BotApi(Secret(token), settings.telegram_api, client, total=ASK_WITHIN).get_me()
+                bot = BotApi(Secret(token), settings.telegram_api, client, total=ASK_WITHIN)
+                user = await bot.get_me()
+                webhook = await bot.get_webhook_info()
             except (Unauthorized, ValueError) as error:
                 yield Finding(subject, "wrong", str(error), "ask @BotFather for the token, and apply again")
             except TelegramError as error:
@@ -183,6 +200,25 @@ async def _bots(database: Database, settings: Settings) -> AsyncIterator[Finding
                 )
             else:
                 yield Finding(subject, "ok", f"@{user.username}")
+                if finding := _webhook(subject, bot.key, webhook, settings):
+                    yield finding
+
+
+def _webhook(subject: str, key: str, webhook: WebhookInfo, settings: Settings) -> Finding | None:
+    """What is wrong with where a bot's updates go; None for nothing."""
+    wanted = f"{settings.telegram_webhook}/telegram/{key}" if settings.telegram_webhook else ""
+    if webhook.url == wanted:
+        says = f"its webhook fails: {webhook.last_error_message}"
+        do = "see whether Telegram reaches TELEGRAM_WEBHOOK"
+        return Finding(subject, "wrong", says, do) if wanted and webhook.last_error_message else None
+    if not webhook.url:
+        return Finding(subject, "note", "its webhook is not set", "the next start of callfold serve sets it")
+    address = urlsplit(webhook.url)
+    says = (
+        f"its updates go to a webhook at {address.scheme}://{address.hostname}, so it does not hear commands"
+    )
+    do = "stop the other program, then start callfold serve anew"
+    return Finding(subject, "wrong", says, do)
 
 
 async def _service(database: Database, settings: Settings) -> AsyncIterator[Finding]:
@@ -200,6 +236,22 @@ async def _service(database: Database, settings: Settings) -> AsyncIterator[Find
         return
     state: State = "ok" if answer.status_code == httpx.codes.OK else "wrong"
     yield Finding("service", state, f"{url} says {answer.text.strip()[:200]}")
+    async for finding in _listening(url, settings):
+        yield finding
+
+
+async def _listening(url: str, settings: Settings) -> AsyncIterator[Finding]:
+    """Bots of the running service that do not hear commands, because somebody else does."""
+    bearer = {"Authorization": f"Bearer {admin_token(settings)}"}
+    try:
+        async with httpx.AsyncClient(timeout=ASK_WITHIN, trust_env=False, headers=bearer) as client:
+            told = msgspec.json.decode((await client.get(f"{url}/stats")).content, type=_Stats)
+    except (httpx.HTTPError, msgspec.DecodeError) as error:
+        yield Finding("listening", "note", f"{url}/stats does not tell: {type(error).__name__}")
+        return
+    for number, state in told.bots.items():
+        if state in OTHERS:
+            yield Finding(f"listening of {number}", "wrong", f"no commands are heard: {state}", OTHERS[state])
 
 
 async def _exporter(settings: Settings) -> AsyncIterator[Finding]:

@@ -24,6 +24,7 @@ class Verb(msgspec.Struct, frozen=True):
 VERBS: Final[dict[str, Verb]] = {
     "serve": Verb("adapters.cli.serve", "Run the service."),
     "apply": Verb("adapters.cli.apply", "Make the directory of each enterprise what a file says."),
+    "invite": Verb("adapters.cli.invite", "Make an invitation by which a chat subscribes."),
     "scenarios": Verb("adapters.cli.scenarios", "List the built-in call scenarios."),
     "play": Verb("adapters.cli.play", "Send a scenario or a recorded file as an Asterisk host would."),
     "rebuild": Verb("adapters.cli.rebuild", "Rebuild projections from the event store."),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import httpx
@@ -14,6 +15,7 @@ from adapters.directory.apply import apply_files
 from adapters.directory.file import EnterpriseFile
 from adapters.http.admin_token import admin_token
 from adapters.opening import open_store
+from adapters.postgres.database import Database
 from adapters.settings import Settings
 from adapters.store.log import EventStore
 from adapters.store.writer import Writer
@@ -25,6 +27,9 @@ ALONE_WITHIN = 3.0
 
 class _Changed(msgspec.Struct):
     changes: list[str] = []
+
+
+class _Refused(msgspec.Struct):
     detail: str = ""
 
 
@@ -39,19 +44,27 @@ class Upload(msgspec.Struct, frozen=True):
 async def apply_somehow(settings: Settings, upload: Upload, files: tuple[EnterpriseFile, ...]) -> list[str]:
     """Apply a directory file where the writer is; the lines that say what changed."""
     async with open_store(settings) as (database, pool):
-        writer = Writer(
-            database,
-            SystemClock(),
-            Metrics(),
-            committed=lambda _: None,
-            role_changed=lambda _: None,
-            instance="apply",
-            url="",
-        )
-        async with _writing(writer) as alone:
-            if alone:
+        async with writing(database, "apply") as writer:
+            if writer is not None:
                 return await apply_files(EventStore(pool, writer), pool, SystemClock(), files)
-        return await _through_service(settings, pool, upload)
+        answer = await through_service(settings, pool, "/api/directory", msgspec.to_builtins(upload))
+        return msgspec.json.decode(answer, type=_Changed).changes
+
+
+@asynccontextmanager
+async def writing(database: Database, verb: str) -> AsyncIterator[Writer | None]:
+    """The one writer, where no service runs; None where one does."""
+    writer = Writer(
+        database,
+        SystemClock(),
+        Metrics(),
+        committed=lambda _: None,
+        role_changed=lambda _: None,
+        instance=verb,
+        url="",
+    )
+    async with _writing(writer) as alone:
+        yield writer if alone else None
 
 
 @asynccontextmanager
@@ -71,20 +84,19 @@ async def _writing(writer: Writer) -> AsyncIterator[bool]:
             writer.stop()
 
 
-async def _through_service(settings: Settings, pool: asyncpg.Pool, upload: Upload) -> list[str]:
+async def through_service(settings: Settings, pool: asyncpg.Pool, path: str, asked: Any) -> bytes:
+    """What the service that writes answers to a request with the admin token. Raises CommandFailed."""
     url = await pool.fetchval("SELECT url FROM leader") or settings.base_url
     try:
         async with httpx.AsyncClient(timeout=120, trust_env=False) as client:
             answer = await client.post(
-                f"{url}/api/directory",
-                json=msgspec.to_builtins(upload),
-                headers={"Authorization": f"Bearer {admin_token(settings)}"},
+                f"{url}{path}", json=asked, headers={"Authorization": f"Bearer {admin_token(settings)}"}
             )
     except httpx.HTTPError as error:
         raise CommandFailed(
             f"another process writes to this database, and its service at {url} does not answer: {error}"
         ) from error
-    told = msgspec.json.decode(answer.content, type=_Changed)
     if answer.status_code != httpx.codes.OK:
+        told = msgspec.json.decode(answer.content, type=_Refused)
         raise CommandFailed(f"the service at {url} refused: {told.detail or answer.status_code}")
-    return told.changes
+    return answer.content

@@ -11,9 +11,8 @@ from adapters.directory.bots import BotSource
 from adapters.directory.file import EnterpriseFile
 from calls.directory import Directory, DirectoryChange, changes
 from calls.exchange import read_change
-from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, Fact, NewFact
+from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, NEWEST, Fact, NewFact
 
-NEWEST = (1 << 63) - 1
 AT_ONCE = 1_000
 """Changes that wait for one commit."""
 

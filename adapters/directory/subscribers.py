@@ -8,10 +8,10 @@ import msgspec
 import structlog
 
 from actors.ports import Appended, Clock, StoreUnavailable, VersionConflict
-from adapters.directory.apply import NEWEST, directory_fact
+from adapters.directory.apply import directory_fact
 from calls.directory import Directory, DirectoryChange, Subscriber
 from calls.exchange import read_change
-from calls.facts import Fact, NewFact
+from calls.facts import NEWEST, Fact, NewFact
 
 log = structlog.get_logger(__name__)
 
@@ -55,14 +55,31 @@ class Subscribers:
         """Let the chat with the new id take the old one's place and wishes."""
         await self._bring(enterprise, lambda known: moved(known, old, new))
 
-    async def _bring(self, enterprise: str, decide: Callable[[Known], DirectoryChange | None]) -> None:
-        """Append one change after another until none is left; gives up after TRIES, and says so."""
+    async def wish(
+        self, enterprise: str, chat_id: int, decide: Callable[[Subscriber | None], Subscriber | None]
+    ) -> Subscriber | None:
+        """Let the entry of a chat be what ``decide`` makes of it; what it is then.
+
+        ``decide`` may be asked several times: it says what shall be. None, or the same again: nothing is to be
+        changed. None comes back where there is no entry, or where it could not be stored.
+        """
+        known = await self._bring(enterprise, lambda known: _decided(known, chat_id, decide), wish=True)
+        return None if known is None else known.get(str(chat_id))
+
+    async def _bring(
+        self, enterprise: str, decide: Callable[[Known], DirectoryChange | None], *, wish: bool = False
+    ) -> Known | None:
+        """Append one change after another until none is left: what is known then.
+
+        Gives up after TRIES, says so, and gives None. ``wish``: it is the subscriber's own, so no warning.
+        """
         for _ in range(TRIES):
             try:
                 told = await self._facts.read_directories(NEWEST, enterprise)
-                change = decide(_subscribers(enterprise, told))
+                known = _subscribers(enterprise, told)
+                change = decide(known)
                 if change is None:
-                    return
+                    return known
                 version = told[-1].version
                 fact = directory_fact(enterprise, change, self._clock, expected_version=version)
                 await self._facts.append(fact, within=WITHIN)
@@ -71,8 +88,10 @@ class Subscribers:
             except StoreUnavailable:
                 await asyncio.sleep(self._pause)
             else:
-                log.warning("a subscriber changed", enterprise=enterprise, chat=change.key, now=change.value)
+                say = log.info if wish else log.warning
+                say("a subscriber changed", enterprise=enterprise, chat=change.key, now=change.value)
         log.error("a change of a subscriber could not be stored", enterprise=enterprise)
+        return None
 
 
 def switched_off(known: Known, chat_id: int, reason: str) -> DirectoryChange | None:
@@ -91,6 +110,14 @@ def moved(known: Known, old: int, new: int) -> DirectoryChange | None:
     if comes is None or comes.off:
         return _change(msgspec.structs.replace(comes or leaves, chat_id=new, off=""))
     return DirectoryChange("subscriber", str(old))
+
+
+def _decided(
+    known: Known, chat_id: int, decide: Callable[[Subscriber | None], Subscriber | None]
+) -> DirectoryChange | None:
+    entry = known.get(str(chat_id))
+    wanted = decide(entry)
+    return None if wanted is None or wanted == entry else _change(wanted)
 
 
 def _change(entry: Subscriber) -> DirectoryChange:

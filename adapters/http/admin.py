@@ -9,6 +9,7 @@ from litestar import Router, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 
+from adapters.bot.invitations import LONGEST_HOURS, Invited
 from adapters.directory.apply import ApplyRefused
 from adapters.directory.file import DirectoryFileError, EnterpriseFile, read_directory_text
 from adapters.http.api import Guard
@@ -38,6 +39,10 @@ class Operated(Protocol):
         """Apply directory files as the one writer."""
         ...
 
+    async def invite(self, enterprise: str, hours: float) -> Invited | None:
+        """A new invitation; None where nobody has heard of the enterprise."""
+        ...
+
     async def replay_parked(self) -> int:
         """Have the actors fold their parked facts once more; how many do fold now."""
         ...
@@ -51,8 +56,15 @@ class DirectoryUpload(msgspec.Struct, frozen=True):
     folder: str
 
 
+class InvitationWanted(msgspec.Struct, frozen=True):
+    """What ``callfold invite`` asks for: ``hours`` until it expires."""
+
+    enterprise: str
+    hours: float = 48.0
+
+
 def admin_routes(inside: Operated, guard: Guard) -> Router:
-    """``/stats``, ``/cache``, ``/api/directory`` and ``/api/parked``."""
+    """``/stats``, ``/cache``, ``/api/directory``, ``/api/invitations`` and ``/api/parked``."""
     handlers = [*_statistics(inside, guard), *_caches(inside, guard), *_writing(inside, guard)]
     return Router("/", route_handlers=handlers)
 
@@ -95,8 +107,17 @@ def _writing(inside: Operated, guard: Guard) -> list[HTTPRouteHandler]:
         except (DirectoryFileError, ApplyRefused) as error:
             raise Problem(400, str(error)) from error
 
+    @post("/api/invitations", guards=[guard], status_code=200)
+    async def invitations(data: JSONBody[InvitationWanted]) -> Invited:
+        if not 0 < data.hours <= LONGEST_HOURS:
+            raise Problem(400, f"hours={data.hours!r} is not allowed; above 0 and at most {LONGEST_HOURS}")
+        invited = await inside.invite(data.enterprise, data.hours)
+        if invited is None:
+            raise Problem(404, f"there is no enterprise {data.enterprise}")
+        return invited
+
     @post("/api/parked/replay", guards=[guard], status_code=200)
     async def replay() -> dict[str, int]:
         return {"replayed": await inside.replay_parked()}
 
-    return [directory, replay]
+    return [directory, invitations, replay]

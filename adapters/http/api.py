@@ -39,6 +39,10 @@ class Inside(Protocol):
         """The directory of an enterprise as it is now."""
         ...
 
+    def recording_address(self, recording: str) -> str:
+        """Where the recording of this id can be opened."""
+        ...
+
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether calls are taken and shown, and what is missing."""
         ...
@@ -84,9 +88,10 @@ def _calls(inside: Inside, guard: Guard) -> list[HTTPRouteHandler]:
             after=after,
         )
         try:
-            return await list_calls(inside.pool, wanted)
+            page = await list_calls(inside.pool, wanted)
         except BadCursor as error:
             raise Problem(400, str(error)) from error
+        return Page([_with_addresses(inside, item) for item in page.items], page.next)
 
     @get("/api/calls/{enterprise:str}/{call_id:str}", guards=[guard])
     async def call(enterprise: FromPath[str], call_id: FromPath[str]) -> dict[str, Any]:
@@ -94,9 +99,15 @@ def _calls(inside: Inside, guard: Guard) -> list[HTTPRouteHandler]:
         found = await one_call(inside.pool, enterprise, call_id, chats)
         if found is None:
             raise Problem(404, f"enterprise {enterprise} has no call with a leg {call_id}")
-        return found
+        return _with_addresses(inside, found)
 
     return [calls, call]
+
+
+def _with_addresses(inside: Inside, call: dict[str, Any]) -> dict[str, Any]:
+    """A call as the API answers it: of each recording its id and where it can be opened."""
+    recordings = [{"id": one, "address": inside.recording_address(one)} for one in call["recordings"]]
+    return {**call, "recordings": recordings}
 
 
 def _customers(inside: Inside, guard: Guard) -> list[HTTPRouteHandler]:

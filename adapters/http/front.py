@@ -11,10 +11,12 @@ from litestar.openapi import OpenAPIConfig
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 
+from adapters.http import recordings
 from adapters.http.ingest import PATHS, Ingest, Receive, Scope, Send
 from adapters.http.openapi import hosts_paths
-from adapters.http.pages import SignInFirst
+from adapters.http.pages import SignInFirst, login_for
 from adapters.http.problems import CONTENT_TYPE, Problem, problem_body, request_id
+from adapters.http.recordings import Recordings
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +30,7 @@ def litestar_app(routes: Sequence[ControllerRouterHandler], version: str) -> Lit
         route_handlers=routes,
         exception_handlers={
             Problem: _on_problem,
-            SignInFirst: lambda _, __: Redirect("/login", status_code=303),
+            SignInFirst: lambda request, _: Redirect(login_for(request.url.path), status_code=303),
             HTTPException: _on_http,
             asyncpg.DataError: _on_data,
             Exception: _on_defect,
@@ -44,8 +46,10 @@ def litestar_app(routes: Sequence[ControllerRouterHandler], version: str) -> Lit
 class Front:
     """Dispatches by path, and names every request."""
 
-    def __init__(self, ingest: Ingest, rest: Litestar, new_id: Callable[[], str]) -> None:
-        self._ingest, self._rest, self._new_id = ingest, rest, new_id
+    def __init__(
+        self, ingest: Ingest, recordings: Recordings, rest: Litestar, new_id: Callable[[], str]
+    ) -> None:
+        self._ingest, self._recordings, self._rest, self._new_id = ingest, recordings, rest, new_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -64,6 +68,9 @@ class Front:
                 message["headers"] = [*message["headers"], (b"x-request-id", ident.encode())]
             await send(message)
 
+        if scope["path"] == recordings.PATH or scope["path"].startswith(f"{recordings.PATH}/"):
+            await self._recordings(scope, receive, named, ident)
+            return
         await self._rest(scope, receive, named)  # type: ignore[arg-type]
 
 

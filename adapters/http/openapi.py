@@ -12,7 +12,7 @@ from litestar.openapi.spec import (
     RequestBody,
     Schema,
 )
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
 from adapters.http.ingest import PATHS
 
@@ -49,9 +49,100 @@ _REASONS: Final = {
 }
 
 
+_RECORDING: Final = Schema(
+    type=OpenAPIType.OBJECT,
+    description="Where the recording of a leg is. As multipart/form-data also with file in the place of url.",
+    required=["Token", "UniqueId"],
+    properties={"Token": _TEXT, "UniqueId": _TEXT, "url": _TEXT},
+)
+_UPLOAD: Final = Schema(
+    type=OpenAPIType.OBJECT,
+    description="The recording of a leg, up to 50 MiB; Token stands before file.",
+    required=["Token", "UniqueId", "file"],
+    properties={
+        "Token": _TEXT,
+        "UniqueId": _TEXT,
+        "file": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY),
+    },
+)
+_KEPT: Final = Schema(
+    type=OpenAPIType.OBJECT,
+    properties={
+        "status": Schema(type=OpenAPIType.STRING, enum=["stored", "known"]),
+        "position": Schema(type=OpenAPIType.INTEGER),
+        "id": _TEXT,
+    },
+)
+
+
 def hosts_paths() -> dict[str, PathItem]:
-    """``POST /start`` … ``/hangup``."""
-    return {path: PathItem(post=_operation(kind)) for path, kind in PATHS.items()}
+    """``POST /start`` … ``/hangup``, and recordings."""
+    return {
+        **{path: PathItem(post=_operation(kind)) for path, kind in PATHS.items()},
+        "/recordings": PathItem(post=_adding()),
+        "/recordings/{id}": PathItem(get=_reading()),
+    }
+
+
+def _adding() -> Operation:
+    return Operation(
+        operation_id="host_recording",
+        summary="A host has the recording of a leg",
+        tags=["hosts"],
+        parameters=[Parameter(name="Token", param_in="header", schema=_TEXT, description="as in the body")],
+        request_body=RequestBody(
+            content={
+                "application/json": OpenAPIMediaType(schema=_RECORDING),
+                "multipart/form-data": OpenAPIMediaType(schema=_UPLOAD),
+            },
+            required=True,
+        ),
+        responses={
+            "200": OpenAPIResponse(
+                description="it is kept, and the call's messages will tell of it",
+                content={"application/json": OpenAPIMediaType(schema=_KEPT)},
+            ),
+            **_problems(
+                {
+                    "400": "a field is missing or wrong, or the body broke off",
+                    "401": _REASONS["401"],
+                    "403": _REASONS["403"],
+                    "408": "the body came too slowly",
+                    "413": "larger than 50 MiB",
+                    "415": "neither JSON nor multipart/form-data",
+                    "503": "not committed in time, too many at once, or this instance stands by",
+                    "507": "no room on the disk",
+                }
+            ),
+        },
+    )
+
+
+def _reading() -> Operation:
+    sound = {"audio/*": OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))}
+    return Operation(
+        operation_id="recording",
+        summary="A recording, for whoever has its link; one range of bytes may be asked for",
+        tags=["recordings"],
+        parameters=[
+            Parameter(name="id", param_in="path", schema=_TEXT, required=True),
+            Parameter(name="Range", param_in="header", schema=_TEXT),
+        ],
+        responses={
+            "200": OpenAPIResponse(description="the file", content=sound),
+            "206": OpenAPIResponse(description="the part of it that was asked for", content=sound),
+            "302": OpenAPIResponse(description="it is elsewhere", content=None),
+            "304": OpenAPIResponse(description="it is as it was", content=None),
+            **_problems({"404": "there is no such recording", "416": "nothing of it is in the range"}),
+        },
+    )
+
+
+def _problems(reasons: dict[str, str]) -> dict[str, OpenAPIResponse | Reference]:
+    content = {"application/problem+json": OpenAPIMediaType(schema=_PROBLEM)}
+    return {
+        status: OpenAPIResponse(description=reason, content=content) for status, reason in reasons.items()
+    }
 
 
 def _operation(kind: str) -> Operation:
@@ -59,11 +150,9 @@ def _operation(kind: str) -> Operation:
         "200": OpenAPIResponse(
             description="the event is committed",
             content={"application/json": OpenAPIMediaType(schema=_STORED)},
-        )
+        ),
+        **_problems(_REASONS),
     }
-    for status, reason in _REASONS.items():
-        content = {"application/problem+json": OpenAPIMediaType(schema=_PROBLEM)}
-        answers[status] = OpenAPIResponse(description=reason, content=content)
     return Operation(
         operation_id=f"host_{kind}",
         summary=f"A host reports {kind}",

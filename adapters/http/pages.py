@@ -1,12 +1,14 @@
 """Signing in, and where ``/`` leads."""
 
-from typing import Any
+import re
+from typing import Annotated, Any
+from urllib.parse import quote
 
 from litestar import Response, Router, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
 from litestar.handlers import BaseRouteHandler
-from litestar.params import FromQuery, URLEncodedBody
+from litestar.params import FromQuery, QueryParameter, URLEncodedBody
 from litestar.response import Redirect
 
 from adapters.http.api import Guard
@@ -19,10 +21,24 @@ LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><title>callfold<
 <style>body{{font:16px system-ui;max-width:26rem;margin:20vh auto;padding:0 1rem;color-scheme:light dark}}
 input,button{{font:inherit;padding:.5rem;width:100%;box-sizing:border-box;margin:.3rem 0}}</style>
 <h1>callfold</h1><p>{said}</p>
-<form method="post" action="/login"><input name="key" type="password" autofocus
-placeholder="admin token" aria-label="admin token"><button>Sign in</button></form></html>"""
+<form method="post" action="/login"><input name="next" type="hidden" value="{next}">
+<input name="key" type="password" autofocus placeholder="admin token" aria-label="admin token">
+<button>Sign in</button></form></html>"""
 SAID = "Sign in with the admin token (in DATA_DIR/admin-token), or with the link that the start printed."
 WRONG = "That was neither the admin token nor an unused link."
+
+
+_PAGE_OF_CALL = re.compile(r"/calls/[0-9A-Za-z._%-]+/[0-9A-Za-z._%-]+")
+
+
+def login_for(path: str) -> str:
+    """Where somebody signs in who wanted to see ``path``; back to the page of a call, as messages link to it."""
+    return f"/login?next={quote(path, safe='/')}" if _PAGE_OF_CALL.fullmatch(path) else "/login"
+
+
+def _next(told: str) -> str:
+    """Where to go after signing in: to a page of ours that was asked for, never to another site."""
+    return told if _PAGE_OF_CALL.fullmatch(told) else HOME
 
 
 class SignInFirst(Exception):
@@ -42,23 +58,28 @@ def page_guard(sessions: Sessions) -> Guard:
 def login_routes(sessions: Sessions) -> Router:
     """``/login`` with a one-use key or the admin token, and ``/``."""
 
-    def signed_in() -> Response[None]:
+    def signed_in(then: str) -> Response[None]:
         cookie = Cookie(key=COOKIE, value=sessions.cookie, httponly=True, samesite="lax", path="/")
-        return Redirect(HOME, status_code=303, cookies=[cookie])
+        return Redirect(_next(then), status_code=303, cookies=[cookie])
+
+    def asked(said: str, then: str, status: int) -> Response[str]:
+        return Response(LOGIN.format(said=said, next=_next(then)), status_code=status)
 
     @get("/login", media_type="text/html")
-    async def login(key: FromQuery[str] = "") -> Response[None] | Response[str]:
+    async def login(
+        key: FromQuery[str] = "", then: Annotated[str, QueryParameter(name="next")] = ""
+    ) -> Response[None] | Response[str]:
         if key and sessions.redeem(key):
-            return signed_in()
-        return Response(LOGIN.format(said=WRONG if key else SAID), status_code=401 if key else 200)
+            return signed_in(then)
+        return asked(WRONG, then, 401) if key else asked(SAID, then, 200)
 
     @post("/login", media_type="text/html")
     async def sign_in(
         data: URLEncodedBody[dict[str, str]],
     ) -> Response[None] | Response[str]:
         if sessions.redeem(data.get("key", "")):
-            return signed_in()
-        return Response(LOGIN.format(said=WRONG), status_code=401)
+            return signed_in(data.get("next", ""))
+        return asked(WRONG, data.get("next", ""), 401)
 
     @get("/")
     async def home() -> Redirect:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 
 from adapters.http.admin_token import same_token
+from adapters.secret import Secret
 
 COOKIE = "callfold"
 
@@ -17,6 +18,12 @@ class Sessions:
         self._token = token
         self._links: set[str] = set()
         self.cookie = hmac.new(token.encode(), b"callfold pages", hashlib.sha256).hexdigest()
+
+    def webhook_secret(self, bot: str) -> Secret:
+        """What Telegram has to send with each update of this bot (by its key)."""
+        return Secret(
+            hmac.new(self._token.encode(), f"telegram webhook {bot}".encode(), hashlib.sha256).hexdigest()
+        )
 
     def new_link(self) -> str:
         """A key that signs in once."""

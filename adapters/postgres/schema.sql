@@ -114,6 +114,7 @@ CREATE TABLE calls (
     source text NOT NULL,
     legs text[] NOT NULL,
     last_position bigint NOT NULL,
+    recordings text[] NOT NULL DEFAULT '{}',
     CONSTRAINT calls_key PRIMARY KEY (enterprise, call_id)
 );
 CREATE INDEX calls_newest ON calls (enterprise, started_at DESC, call_id DESC);
@@ -166,5 +167,28 @@ CREATE TABLE preview_messages (
     edits integer NOT NULL DEFAULT 0,
     deleted boolean NOT NULL DEFAULT false,
     history jsonb NOT NULL DEFAULT '[]',
+    -- The buttons below it, row by row, and whether a reader wrote it.
+    markup jsonb NOT NULL DEFAULT '[]',
+    own boolean NOT NULL DEFAULT false,
     PRIMARY KEY (chat_id, message_id)
 );
+
+-- Ids of recordings: one a leg, given with the first. What is served under it, the newest fact of the leg says.
+CREATE TABLE recordings (
+    id text NOT NULL,
+    enterprise text NOT NULL,
+    unique_id text NOT NULL,
+    CONSTRAINT recordings_key PRIMARY KEY (id),
+    CONSTRAINT recordings_of_leg UNIQUE (enterprise, unique_id)
+);
+
+-- Keys by which a chat may subscribe once; only their digests are kept. chat_id: for whom one is reserved.
+CREATE TABLE invitations (
+    digest bytea PRIMARY KEY,
+    enterprise text NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    chat_id bigint,
+    used_at timestamptz
+);
+CREATE INDEX invitations_expiry ON invitations (expires_at);

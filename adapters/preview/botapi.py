@@ -6,9 +6,10 @@ Its tokens are ``{enterprise}:{secret of this process}``, so nobody else can wri
 import asyncio
 import hmac
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 import httpx
@@ -16,13 +17,16 @@ import msgspec
 
 from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.preview.entities import LONGEST, CantParseError, Parsed, from_html, from_plain, utf16
-from adapters.preview.store import PreviewMessage, PreviewStore
+from adapters.preview.store import PreviewMessage, PreviewStore, Rows
 from adapters.secret import Secret
 from adapters.telegram.api import BotApi
 
 _logger: Final = logging.getLogger(__name__)
 
 _BODY_LIMIT: Final = 64 * 1024
+_LONGEST_DATA: Final = 64
+_TOLD: Final = 100
+"""Presses whose answers are kept."""
 _BASE: Final = "http://preview.invalid"
 _SAME: Final = (
     "message is not modified: specified new message content and reply markup are exactly the same as "
@@ -32,6 +36,16 @@ _SAME: Final = (
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class _Button(msgspec.Struct, frozen=True, omit_defaults=True):
+    text: str = ""
+    url: str = ""
+    callback_data: str = ""
+
+
+class _Keyboard(msgspec.Struct, frozen=True):
+    inline_keyboard: tuple[tuple[_Button, ...], ...] = ()
 
 
 class _Refused(Exception):
@@ -48,9 +62,10 @@ def _bad(description: str) -> _Refused:
 
 
 class PreviewBotApi:
-    """ASGI: ``/bot{token}/{method}`` for getMe, getUpdates, sendMessage, editMessageText, deleteMessage.
+    """ASGI: ``/bot{token}/{method}`` for getMe, sendMessage, editMessageText, deleteMessage, and for listening.
 
-    ``disable_notification`` is taken and does nothing: here no message makes a sound.
+    ``disable_notification`` is taken and does nothing: here no message makes a sound. Updates are not asked for:
+    the page tells them at once (``hear`` of adapters.preview.page).
     """
 
     def __init__(self, store: PreviewStore, secret: Secret) -> None:
@@ -62,7 +77,13 @@ class PreviewBotApi:
             "sendmessage": self._send_message,
             "editmessagetext": self._edit_message_text,
             "deletemessage": self._delete_message,
+            "answercallbackquery": self._answer_callback_query,
+            "setmycommands": self._done,
+            "setwebhook": self._done,
+            "deletewebhook": self._done,
+            "getwebhookinfo": self._get_webhook_info,
         }
+        self._told: OrderedDict[str, str] = OrderedDict()
 
     def token(self, enterprise: str) -> Secret:
         """The token with which an enterprise's bot speaks here."""
@@ -119,10 +140,26 @@ class PreviewBotApi:
     async def _get_updates(self, _enterprise: str, _: dict[str, Any]) -> Any:
         return []
 
+    async def _done(self, _enterprise: str, _: dict[str, Any]) -> Any:
+        return True
+
+    async def _get_webhook_info(self, _enterprise: str, _: dict[str, Any]) -> Any:
+        return {"url": "", "has_custom_certificate": False, "pending_update_count": 0}
+
+    async def _answer_callback_query(self, _enterprise: str, fields: dict[str, Any]) -> Any:
+        self._told[str(fields.get("callback_query_id"))] = str(fields.get("text") or "")
+        if len(self._told) > _TOLD:
+            self._told.popitem(last=False)
+        return True
+
+    def told(self, query_id: str) -> str:
+        """What a press was told, "" for nothing (yet); forgotten then."""
+        return self._told.pop(query_id, "")
+
     async def _send_message(self, enterprise: str, fields: dict[str, Any]) -> Any:
         chat_id = _chat(fields)
         parsed = _parsed(fields, "message is too long")
-        return _shape(await self._store.add(enterprise, chat_id, parsed.html), parsed)
+        return _shape(await self._store.add(enterprise, chat_id, parsed.html, _markup(fields)), parsed)
 
     async def _edit_message_text(self, enterprise: str, fields: dict[str, Any]) -> Any:
         chat_id = _chat(fields)
@@ -132,9 +169,10 @@ class PreviewBotApi:
         if message is None:
             raise _bad("message to edit not found")
         parsed = _parsed(fields, "MESSAGE_TOO_LONG")
-        if parsed.html == message.text:
+        markup = _markup(fields)
+        if parsed.html == message.text and markup == message.markup:
             raise _bad(_SAME)
-        edited = await self._store.edit(message, parsed.html)
+        edited = await self._store.edit(message, parsed.html, markup)
         if edited is None:
             raise _bad("message to edit not found")
         return _shape(edited, parsed)
@@ -205,6 +243,30 @@ def _parsed(fields: dict[str, Any], too_long: str) -> Parsed:
     return parsed
 
 
+def _markup(fields: dict[str, Any]) -> Rows:
+    """The inline keyboard of a message; its buttons open a page or tell the bot something."""
+    given = fields.get("reply_markup") or {}
+    try:
+        told = msgspec.json.decode(given) if isinstance(given, str) else given
+        keyboard = msgspec.convert(told, _Keyboard).inline_keyboard
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        raise _bad("can't parse inline keyboard") from None
+    for button in (button for row in keyboard for button in row):
+        _check(button)
+    return tuple(tuple(msgspec.to_builtins(button) for button in row) for row in keyboard)
+
+
+def _check(button: _Button) -> None:
+    if not button.text:
+        raise _bad("can't parse inline keyboard button: Text buttons are unallowed in the inline keyboard")
+    if bool(button.url) == bool(button.callback_data):
+        raise _bad("can't parse inline keyboard button: exactly one optional field must be used")
+    if len(button.callback_data.encode()) > _LONGEST_DATA:
+        raise _bad("BUTTON_DATA_INVALID")
+    if button.url and urlsplit(button.url).scheme not in {"http", "https"}:
+        raise _bad(f"inline keyboard button URL '{button.url}' is invalid: Wrong HTTP URL")
+
+
 def _shape(message: PreviewMessage, parsed: Parsed) -> dict[str, Any]:
     """A Message of the Bot API."""
     group = message.chat_id < 0
@@ -222,6 +284,8 @@ def _shape(message: PreviewMessage, parsed: Parsed) -> dict[str, Any]:
     }
     if message.edited_at is not None:
         shaped["edit_date"] = int(message.edited_at.timestamp())
+    if message.markup:
+        shaped["reply_markup"] = {"inline_keyboard": message.markup}
     if parsed.entities:
         shaped["entities"] = parsed.entities
     return shaped

@@ -13,29 +13,29 @@ KEPT: Final = 500  # messages of a chat
 _STATES: Final = 20  # earlier texts of a message
 _WITHIN: Final = 5.0
 
-# ``earlier``: the pool may or may not turn jsonb into objects, text stays text.
+# ``earlier``, ``buttons``: the pool may or may not turn jsonb into objects, text stays text.
 # One lock a chat: two sends at once must not find the same last id.
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('preview_messages'), hashtext($1::bigint::text))"
 _ADD: Final = """
-INSERT INTO preview_messages (chat_id, message_id, enterprise, text, sent_at)
-SELECT $1::bigint, coalesce(max(message_id), 0) + 1, $2, $3, $4
+INSERT INTO preview_messages (chat_id, message_id, enterprise, text, sent_at, markup, own)
+SELECT $1::bigint, coalesce(max(message_id), 0) + 1, $2, $3, $4, $5::text::jsonb, $6
 FROM preview_messages WHERE chat_id = $1::bigint
-RETURNING *, history::text AS earlier"""
+RETURNING *, history::text AS earlier, markup::text AS buttons"""
 _PRUNE: Final = "DELETE FROM preview_messages WHERE chat_id = $1 AND message_id <= $2"
 _GET: Final = """
-SELECT *, history::text AS earlier FROM preview_messages
+SELECT *, history::text AS earlier, markup::text AS buttons FROM preview_messages
 WHERE chat_id = $1 AND message_id = $2 AND enterprise = $3 AND NOT deleted"""
 _EDIT: Final = """
 UPDATE preview_messages
-SET text = $4, edited_at = $5, edits = edits + 1, history = $6::text::jsonb
+SET text = $4, edited_at = $5, edits = edits + 1, history = $6::text::jsonb, markup = $7::text::jsonb
 WHERE chat_id = $1 AND message_id = $2 AND enterprise = $3 AND NOT deleted
-RETURNING *, history::text AS earlier"""
+RETURNING *, history::text AS earlier, markup::text AS buttons"""
 _DELETE: Final = """
 UPDATE preview_messages SET deleted = true
 WHERE chat_id = $1 AND message_id = $2 AND enterprise = $3 AND NOT deleted
-RETURNING *, history::text AS earlier"""
+RETURNING *, history::text AS earlier, markup::text AS buttons"""
 _MESSAGES: Final = """
-SELECT *, history::text AS earlier FROM preview_messages
+SELECT *, history::text AS earlier, markup::text AS buttons FROM preview_messages
 WHERE chat_id = $1 AND NOT deleted ORDER BY message_id DESC LIMIT $2"""
 _CHATS: Final = """
 SELECT chat_id, array_agg(DISTINCT enterprise) AS enterprises, max(message_id) AS last_id
@@ -49,8 +49,15 @@ class Earlier(msgspec.Struct, frozen=True):
     at: datetime
 
 
+Rows = tuple[tuple[dict[str, str], ...], ...]
+"""Buttons as the Bot API has them: ``text``, and ``url`` or ``callback_data``."""
+
+
 class PreviewMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """One message of a chat. ``text`` is HTML that is safe in a page; ``history``: its texts before."""
+    """One message of a chat. ``text`` is HTML that is safe in a page; ``history``: its texts before.
+
+    ``own``: a reader wrote it.
+    """
 
     chat_id: int
     message_id: int
@@ -61,6 +68,8 @@ class PreviewMessage(msgspec.Struct, frozen=True, kw_only=True):
     edits: int = 0
     deleted: bool = False
     history: tuple[Earlier, ...] = ()
+    markup: Rows = ()
+    own: bool = False
 
 
 class PreviewChat(msgspec.Struct, frozen=True):
@@ -72,6 +81,7 @@ class PreviewChat(msgspec.Struct, frozen=True):
 
 
 _history = msgspec.json.Decoder(tuple[Earlier, ...])
+_markup = msgspec.json.Decoder(Rows)
 
 
 class Watch:
@@ -107,11 +117,14 @@ class PreviewStore:
         self._kept = kept
         self._watches: set[Watch] = set()
 
-    async def add(self, enterprise: str, chat_id: int, text: str) -> PreviewMessage:
+    async def add(
+        self, enterprise: str, chat_id: int, text: str, markup: Rows = (), *, own: bool = False
+    ) -> PreviewMessage:
         """A new message at the chat's end; the oldest beyond what is kept goes."""
         async with asyncio.timeout(_WITHIN), self._pool.acquire() as connection, connection.transaction():
             await connection.execute(_LOCK, chat_id)
-            row = await connection.fetchrow(_ADD, chat_id, enterprise, text, self._now())
+            buttons = msgspec.json.encode(markup).decode()
+            row = await connection.fetchrow(_ADD, chat_id, enterprise, text, self._now(), buttons, own)
             message = _message(row)
             await connection.execute(_PRUNE, chat_id, message.message_id - self._kept)
         return self._tell(message)
@@ -122,8 +135,8 @@ class PreviewStore:
             row = await self._pool.fetchrow(_GET, chat_id, message_id, enterprise)
         return None if row is None else _message(row)
 
-    async def edit(self, message: PreviewMessage, text: str) -> PreviewMessage | None:
-        """Let it show another text; None where it is gone."""
+    async def edit(self, message: PreviewMessage, text: str, markup: Rows = ()) -> PreviewMessage | None:
+        """Let it show another text and these buttons; None where it is gone."""
         shown_since = message.edited_at or message.sent_at
         history = (*message.history, Earlier(message.text, shown_since))[-_STATES:]
         async with asyncio.timeout(_WITHIN):
@@ -135,6 +148,7 @@ class PreviewStore:
                 text,
                 self._now(),
                 msgspec.json.encode(history).decode(),
+                msgspec.json.encode(markup).decode(),
             )
         return None if row is None else self._tell(_message(row))
 
@@ -183,4 +197,5 @@ class PreviewStore:
 def _message(row: Any) -> PreviewMessage:
     values = dict(row)
     values["history"] = _history.decode(values.pop("earlier"))
+    values["markup"] = _markup.decode(values.pop("buttons"))
     return PreviewMessage(**values)

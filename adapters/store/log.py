@@ -15,7 +15,7 @@ from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store import reader
 from adapters.store.reader import Connection
 from adapters.store.writer import Writer
-from calls.facts import Fact, NewFact
+from calls.facts import NEWEST, Fact, NewFact
 
 CALLS = "calls"
 """The projection that knows which legs make a call."""
@@ -61,10 +61,20 @@ class EventStore:
         async with self._connection() as connection:
             return await reader.read_directories(connection, upto, enterprise)
 
-    async def unsettled_calls(self, chats: Sequence[tuple[str, int]]) -> list[tuple[str, str]]:
-        """Calls that may still need something done."""
+    async def unsettled_calls(self, chats: Sequence[tuple[str, int]], lately: float) -> list[tuple[str, str]]:
+        """Calls that may still need something done, and all of the last ``lately`` seconds."""
         async with self._connection() as connection:
-            return await reader.unsettled_calls(connection, chats, UNSHOWN_WINDOW)
+            return await reader.unsettled_calls(connection, chats, UNSHOWN_WINDOW, timedelta(seconds=lately))
+
+    async def read_stream(self, enterprise: str, stream: str) -> list[Fact]:
+        """All facts of one stream, by version."""
+        async with self._connection() as connection:
+            return await reader.read_streams(connection, [(enterprise, stream)], NEWEST)
+
+    async def recent_requests(self, window: float) -> dict[tuple[str, int], list[float]]:
+        """By (enterprise, chat_id), how many seconds ago something was asked of Telegram within so many seconds."""
+        async with self._connection() as connection:
+            return await reader.recent_requests(connection, timedelta(seconds=window))
 
     async def projected(self) -> int:
         """Position up to which ``calls`` and ``call_legs`` have come."""

@@ -58,27 +58,38 @@ CROSS JOIN LATERAL (
 ) AS other
 """
 
-# Calls that may still need something done: open ones, and recent ones whose last state a chat was not shown. What was
-# under way when the call ended may be recorded after its end, and shows an earlier state.
+# Calls that may still need something done: open ones, those that a late leg may belong to, as their actors would still
+# be here, and recent ones whose last state a chat was not shown. What was under way when the call ended may be recorded
+# after its end, and shows an earlier state; a leg that was told of may belong elsewhere since. So a delivery says upto
+# which position it tells.
 UNSETTLED = """
 SELECT enterprise, call_id FROM calls WHERE outcome = 'open'
+UNION
+SELECT enterprise, call_id FROM calls WHERE last_position > $4
 UNION
 SELECT calls.enterprise, calls.call_id FROM calls
 JOIN unnest($1::text[], $2::text[]) AS chat (enterprise, chat_id) ON chat.enterprise = calls.enterprise
 WHERE calls.outcome <> 'open' AND calls.last_position > $3
-  AND NOT EXISTS (
-      SELECT 1 FROM facts shown
-      WHERE shown.enterprise = calls.enterprise
-        AND shown.stream = 'delivery/' || chat.chat_id || '/' || calls.call_id
-        AND shown.position > calls.last_position
-        AND CASE
-            WHEN shown.kind IN ('delivery_sent', 'delivery_edited')
-                THEN convert_from(shown.body, 'UTF8')::jsonb ->> 'phase' = 'ended'
-            WHEN shown.kind = 'delivery_refused'
-                THEN convert_from(shown.body, 'UTF8')::jsonb ->> 'final' = 'true'
-            ELSE false
-        END
-  )
+  AND NOT coalesce((
+      SELECT CASE
+          WHEN kind IN ('delivery_sent', 'delivery_edited')
+              THEN told @> '{"phase": "ended"}'
+                   AND coalesce((told ->> 'upto')::bigint = calls.last_position, position > calls.last_position)
+                   AND NOT (
+                       told @> '{"notice": true}' AND NOT EXISTS (
+                           SELECT FROM facts rung WHERE rung.enterprise = calls.enterprise
+                           AND rung.stream = 'notice/' || chat.chat_id || '/' || calls.call_id AND rung.version > 1
+                       )
+                   )
+          ELSE kind = 'delivery_refused' AND told @> '{"final": true}'
+      END
+      FROM (
+          SELECT kind, position, convert_from(body, 'UTF8')::jsonb AS told FROM facts
+          WHERE facts.enterprise = calls.enterprise
+            AND facts.stream = 'delivery/' || chat.chat_id || '/' || calls.call_id
+          ORDER BY version DESC LIMIT 1
+      ) AS last_word
+  ), false)
 UNION
 SELECT calls.enterprise, calls.call_id FROM calls
 JOIN unnest($1::text[], $2::text[]) AS chat (enterprise, chat_id) ON chat.enterprise = calls.enterprise
@@ -102,6 +113,16 @@ SELECT coalesce((
     WHERE recorded_at <= (SELECT recorded_at FROM facts ORDER BY position DESC LIMIT 1) - $1::interval
     ORDER BY position DESC LIMIT 1
 ), 0)
+"""
+
+
+# What was asked of Telegram lately, as far as it was recorded; of a first message that it was intended.
+REQUESTS = """
+SELECT enterprise, split_part(stream, '/', 2)::bigint AS chat_id,
+       extract(epoch FROM clock_timestamp() - recorded_at)::float8 AS age
+FROM facts
+WHERE position > $1 AND kind IN ('delivery_intended', 'delivery_edited', 'delivery_withdrawn')
+  AND recorded_at > clock_timestamp() - $2::interval
 """
 
 
@@ -209,18 +230,30 @@ async def read_directories(connection: Connection, upto: int, enterprise: str | 
 
 
 async def unsettled_calls(
-    connection: Connection, chats: Sequence[tuple[str, int]], window: timedelta
+    connection: Connection, chats: Sequence[tuple[str, int]], window: timedelta, lately: timedelta
 ) -> list[tuple[str, str]]:
     """(enterprise, UniqueId) of calls that may still need something done, and of legs that make none yet.
 
     ``window``: how far back before the newest fact a settled call is looked at whose last state a chat
-    may not have been shown.
+    may not have been shown. ``lately``: how far back one is not forgotten whatever was shown of it.
     """
-    since = await connection.fetchval(RECENT, window)
     rows = await connection.fetch(
-        UNSETTLED, [enterprise for enterprise, _ in chats], [str(chat_id) for _, chat_id in chats], since
+        UNSETTLED,
+        [enterprise for enterprise, _ in chats],
+        [str(chat_id) for _, chat_id in chats],
+        await connection.fetchval(RECENT, window),
+        await connection.fetchval(RECENT, lately),
     )
     return [(row[0], row[1]) for row in rows]
+
+
+async def recent_requests(connection: Connection, window: timedelta) -> dict[tuple[str, int], list[float]]:
+    """By (enterprise, chat_id), how many seconds ago something was asked of Telegram within the window."""
+    since = await connection.fetchval(RECENT, window)
+    found: dict[tuple[str, int], list[float]] = {}
+    for enterprise, chat_id, age in await connection.fetch(REQUESTS, since, window):
+        found.setdefault((enterprise, chat_id), []).append(max(age, 0.0))
+    return found
 
 
 async def park(connection: Connection, place: str, told: Fact, reason: str) -> None:

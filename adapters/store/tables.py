@@ -40,6 +40,7 @@ CALL_COLUMNS: Final = (
     "source",
     "legs",
     "last_position",
+    "recordings",
 )
 CUSTOMER_COLUMNS: Final = (
     "enterprise",
@@ -149,6 +150,7 @@ def call_row(call: Call) -> tuple[object, ...]:
         call.source,
         list(call.legs),
         call.last_position,
+        list(call.recordings),
     )
 
 

@@ -7,6 +7,7 @@ has it.
 import asyncio
 import logging
 import re
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
@@ -21,11 +22,14 @@ from adapters.telegram.errors import (
     Unreachable,
     error_of_answer,
 )
+from adapters.telegram.updates import HEARD, Update, read_update
 from otel.redaction import redact_text
 
 # Connect and wait for a free connection 3 s, each read 10 s; all of it never more than TOTAL seconds.
 TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0, pool=3.0)
 TOTAL: Final = 15.0
+POLL: Final = 25
+"""Seconds for which Telegram keeps a question for updates open while there are none."""
 
 _T = TypeVar("_T")
 
@@ -54,6 +58,33 @@ class BotUser(msgspec.Struct, frozen=True):
     username: str = ""
 
 
+class WebhookInfo(msgspec.Struct, frozen=True):
+    """What callfold reads of a WebhookInfo; ``url`` is "" where none is set."""
+
+    url: str = ""
+    pending_update_count: int = 0
+    last_error_message: str = ""
+
+
+class BotCommand(msgspec.Struct, frozen=True):
+    """A command as chats list it, without the slash."""
+
+    command: str
+    description: str
+
+
+class Button(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A button below a message: opens ``url``, or tells the bot ``callback_data`` (1 to 64 bytes)."""
+
+    text: str
+    url: str = ""
+    callback_data: str = ""
+
+
+Markup = tuple[tuple[Button, ...], ...]
+"""The buttons below a message, row by row (InlineKeyboardMarkup)."""
+
+
 class _Redaction(logging.Filter):
     """httpx writes the address of each request at INFO."""
 
@@ -66,11 +97,14 @@ class _Redaction(logging.Filter):
 _REDACTION: Final = _Redaction()
 
 
-def http_client() -> httpx.AsyncClient:
-    """One client for all bots, with keep-alive; to be closed by whoever asked for it."""
+def http_client(connections: int | None = 200) -> httpx.AsyncClient:
+    """One client for all bots, with keep-alive; to be closed by whoever asked for it.
+
+    ``connections``: at most so many at once. Listening takes one a bot all the time: it wants a client of its own.
+    """
     return httpx.AsyncClient(
         timeout=TIMEOUT,
-        limits=httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=30.0),
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=50, keepalive_expiry=30.0),
         follow_redirects=False,
     )
 
@@ -98,17 +132,31 @@ class BotApi:
         return f"BotApi({self.key})"
 
     async def send_message(
-        self, chat_id: int, text: str, *, html: bool = True, silent: bool = False
+        self,
+        chat_id: int,
+        text: str,
+        *,
+        html: bool = True,
+        silent: bool = False,
+        markup: Markup | None = None,
+        reply_to: int | None = None,
     ) -> SentMessage:
-        """Send a message without link preview (sendMessage); ``html`` or plain, with a sound or ``silent``."""
-        fields = {"chat_id": chat_id, **_content(text, html)}
+        """Send a message without link preview (sendMessage); ``html`` or plain, with a sound or ``silent``.
+
+        ``reply_to``: message of the same chat, which may be gone.
+        """
+        fields = {"chat_id": chat_id, **_content(text, html, markup)}
+        if reply_to is not None:
+            fields["reply_parameters"] = {"message_id": reply_to, "allow_sending_without_reply": True}
         if silent:
             fields["disable_notification"] = True
         return await self._call("sendMessage", fields, SentMessage)
 
-    async def edit_message_text(self, chat_id: int, message_id: int, text: str, *, html: bool = True) -> None:
-        """Let a message show another text. Raises NotModified where it shows this one already."""
-        fields = {"chat_id": chat_id, "message_id": message_id, **_content(text, html)}
+    async def edit_message_text(
+        self, chat_id: int, message_id: int, text: str, *, html: bool = True, markup: Markup | None = None
+    ) -> None:
+        """Let a message show another text and these buttons, or none. Raises NotModified where it does already."""
+        fields = {"chat_id": chat_id, "message_id": message_id, **_content(text, html, markup)}
         await self._call("editMessageText", fields, msgspec.Raw)
 
     async def delete_message(self, chat_id: int, message_id: int) -> None:
@@ -119,21 +167,63 @@ class BotApi:
         """Who the bot is (getMe): the cheapest check of its token."""
         return await self._call("getMe", {}, BotUser)
 
-    async def _call(self, method: str, fields: dict[str, Any], result: type[_T]) -> _T:
-        answer = await self._request(method, fields)
+    async def get_updates(self, offset: int, *, wait: int = POLL) -> list[Update]:
+        """What was heard from update ``offset`` on (getUpdates); those before it are done with.
+
+        Waits up to ``wait`` seconds for the first. Raises Conflict where somebody else asks, or a webhook is set.
+        """
+        fields = {"offset": offset, "timeout": wait, "allowed_updates": HEARD}
+        found = await self._call("getUpdates", fields, list[msgspec.Raw], patience=float(wait))
+        try:
+            return [read_update(raw) for raw in found]
+        except msgspec.DecodeError:
+            raise Ambiguous("getUpdates", "an update without a number") from None
+
+    async def set_webhook(self, url: str, secret: Secret) -> None:
+        """Have updates sent to ``url``, each with ``secret`` in a header (setWebhook)."""
+        fields = {"url": url, "secret_token": secret.reveal(), "allowed_updates": HEARD}
+        await self._call("setWebhook", fields, bool)
+
+    async def delete_webhook(self) -> None:
+        """Have updates kept until they are asked for (deleteWebhook)."""
+        await self._call("deleteWebhook", {}, bool)
+
+    async def get_webhook_info(self) -> WebhookInfo:
+        """Where updates are sent to (getWebhookInfo)."""
+        return await self._call("getWebhookInfo", {}, WebhookInfo)
+
+    async def set_my_commands(self, commands: Sequence[BotCommand], language_code: str = "") -> None:
+        """What chats list as the bot's commands, for readers of a language, or for all others (setMyCommands)."""
+        fields: dict[str, Any] = {"commands": commands}
+        if language_code:
+            fields["language_code"] = language_code
+        await self._call("setMyCommands", fields, bool)
+
+    async def answer_callback_query(self, query_id: str, text: str = "", *, alert: bool = False) -> None:
+        """End the waiting of a pressed button; ``text`` (200 characters) is shown, briefly or as an ``alert``."""
+        fields = {"callback_query_id": query_id, "text": text[:200], "show_alert": alert}
+        await self._call("answerCallbackQuery", fields, bool)
+
+    async def _call(
+        self, method: str, fields: dict[str, Any], result: type[_T], *, patience: float = 0.0
+    ) -> _T:
+        answer = await self._request(method, fields, patience)
         if isinstance(answer, TelegramError):
             # raised here, not where it was caught: httpx's exception knows the address and would hang on it
             raise answer
         return _result(method, answer, result)
 
-    async def _request(self, method: str, fields: dict[str, Any]) -> httpx.Response | TelegramError:
+    async def _request(
+        self, method: str, fields: dict[str, Any], patience: float
+    ) -> httpx.Response | TelegramError:
+        """``patience``: seconds for which no answer is no trouble, beside the usual."""
         try:
-            async with asyncio.timeout(self._total):
+            async with asyncio.timeout(self._total + patience):
                 return await self._client.post(
                     f"{self._base}/bot{self._token.reveal()}/{method}",
                     content=msgspec.json.encode(fields),
                     headers={"Content-Type": "application/json"},
-                    timeout=TIMEOUT,
+                    timeout=_patient(patience) if patience else TIMEOUT,
                 )
         except (
             httpx.ConnectError,
@@ -146,7 +236,13 @@ class BotApi:
             return Ambiguous(method, type(error).__name__)
 
 
-def _content(text: str, html: bool) -> dict[str, Any]:
+def _patient(seconds: float) -> httpx.Timeout:
+    return httpx.Timeout(
+        TIMEOUT.read + seconds if TIMEOUT.read else None, connect=TIMEOUT.connect, pool=TIMEOUT.pool
+    )
+
+
+def _content(text: str, html: bool, markup: Markup | None) -> dict[str, Any]:
     # a lone surrogate (a host may send one) has no UTF-8, and Telegram would not take it
     fields: dict[str, Any] = {
         "text": text.encode("utf-8", "replace").decode(),
@@ -154,6 +250,8 @@ def _content(text: str, html: bool) -> dict[str, Any]:
     }
     if html:
         fields["parse_mode"] = "HTML"
+    if markup:
+        fields["reply_markup"] = {"inline_keyboard": markup}
     return fields
 
 

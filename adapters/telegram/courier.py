@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 
 from actors.ports import Appended, StoreUnavailable, VersionConflict
-from adapters.telegram.api import BotApi, SentMessage
+from adapters.telegram.api import BotApi, Markup, SentMessage
 from adapters.telegram.errors import (
     Ambiguous,
     BadRequest,
@@ -28,7 +28,7 @@ from adapters.telegram.errors import (
     Unauthorized,
 )
 from adapters.telegram.html_cut import cut
-from adapters.telegram.posts import POINTER, Action, Edit, GiveUp, Send, Withdraw, plain
+from adapters.telegram.posts import POINTER, Action, Edit, GiveUp, Ring, Send, Withdraw, plain
 from calls.call import Phase
 from calls.deliveries import (
     Delivery,
@@ -42,7 +42,7 @@ from calls.deliveries import (
     write_delivery,
 )
 from calls.directory import Language
-from calls.facts import Fact, NewFact, delivery_stream
+from calls.facts import Fact, NewFact, delivery_stream, notice_stream
 from otel.tracing import CHAT_ID, METHOD, OUTCOME, TELEGRAM, SpanRef, Tracing
 
 _logger: Final = logging.getLogger(__name__)
@@ -63,11 +63,17 @@ class Log(Protocol):
         """Store one fact and return once it is committed."""
         ...
 
+    async def read_stream(self, enterprise: str, stream: str) -> list[Fact]:
+        """All facts of one stream, by version."""
+        ...
+
 
 class Job(msgspec.Struct, frozen=True):
     """What one chat is to be shown now.
 
     ``html``: or as plain text; ``locked``: messages that must stay; ``silent``: a new message makes no sound.
+    ``upto``: asked when it is shown, the newest position of the call at which this text was still the one to show.
+    ``notice``: a reply that rings is to follow. ``reply_to``: it is that reply, to this message.
     """
 
     enterprise: str
@@ -80,7 +86,16 @@ class Job(msgspec.Struct, frozen=True):
     html: bool
     locked: frozenset[int]
     silent: bool
+    upto: Callable[[], int]
     context: SpanRef | None
+    markup: Markup | None = None
+    notice: bool = False
+    reply_to: int | None = None
+
+    def stream(self, call_id: str) -> str:
+        """Stream of what becomes of it."""
+        name = delivery_stream if self.reply_to is None else notice_stream
+        return name(call_id, self.chat_id)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -121,14 +136,14 @@ class Courier:
     async def perform(self, bot: BotApi, job: Job, action: Action, heard: Heard) -> Verdict:
         """Ask once, record the result (however long the store takes), and say how to go on."""
         match action:
-            case Send(post):
+            case Send(post) | Ring(post):
                 return await self._send(bot, job, post, heard)
             case Edit(post, message_id):
                 return await self._edit(bot, job, post, message_id, heard)
             case Withdraw(post, message_id):
                 return await self._withdraw(bot, job, post, message_id, heard)
             case GiveUp(post):
-                return await self._refused(job, post, Ambiguous("sendMessage", "no answer, twice"))
+                return await self._refused(job, post, Ambiguous("sendMessage", "no answer, again and again"))
 
     async def _send(self, bot: BotApi, job: Job, post: Post, heard: Heard) -> Verdict:
         intent = DeliveryIntended(post.call_id, job.chat_id, job.hash, self._new_id())
@@ -136,14 +151,18 @@ class Courier:
         try:
             post = _folded(post, fact, await self._log.append(fact, within=_INTENT_WITHIN))
         except VersionConflict:
-            return Verdict("stale")
+            return Verdict("stale") if job.reply_to is None else await self._learn(job, post)
         except StoreUnavailable:
             return Verdict("again")
         text, html = _content(job)
-        request = bot.send_message(job.chat_id, text, html=html, silent=job.silent)
+        request = bot.send_message(
+            job.chat_id, text, html=html, silent=job.silent, markup=job.markup, reply_to=job.reply_to
+        )
         answer = await self._ask("sendMessage", job, request, heard)
         if isinstance(answer, SentMessage):
-            sent = DeliverySent(post.call_id, job.chat_id, answer.message_id, job.hash, job.phase)
+            sent = DeliverySent(
+                post.call_id, job.chat_id, answer.message_id, job.hash, job.phase, job.upto(), job.notice
+            )
             return Verdict("done", await self._record(job, post, sent))
         match answer:
             case Ambiguous():
@@ -155,13 +174,25 @@ class Courier:
         failed = DeliveryRefused(post.call_id, job.chat_id, answer.reason, answer.description, final=False)
         return _go_on(job, answer, await self._record(job, post, failed))
 
+    async def _learn(self, job: Job, post: Post) -> Verdict:
+        """What an earlier instance did of a reply: nobody hands that over."""
+        try:
+            told = await self._log.read_stream(job.enterprise, job.stream(post.call_id))
+        except StoreUnavailable:
+            return Verdict("again")
+        for fact in told:
+            post = fold_delivery(post, fact)
+        return Verdict("done", post)
+
     async def _edit(self, bot: BotApi, job: Job, post: Post, message_id: int, heard: Heard) -> Verdict:
         text, html = _content(job)
-        request = bot.edit_message_text(job.chat_id, message_id, text, html=html)
+        request = bot.edit_message_text(job.chat_id, message_id, text, html=html, markup=job.markup)
         answer = await self._ask("editMessageText", job, request, heard)
         match answer:
             case None | NotModified():
-                edited = DeliveryEdited(post.call_id, job.chat_id, message_id, job.hash, job.phase)
+                edited = DeliveryEdited(
+                    post.call_id, job.chat_id, message_id, job.hash, job.phase, job.upto(), job.notice
+                )
                 return Verdict("done", await self._record(job, post, edited))
             case MessageGone():
                 gone = DeliveryWithdrawn(post.call_id, job.chat_id, message_id, "gone")
@@ -245,7 +276,7 @@ class Courier:
         kind, body = write_delivery(delivery)
         return NewFact(
             enterprise=job.enterprise,
-            stream=delivery_stream(delivery.call_id, delivery.chat_id),
+            stream=job.stream(delivery.call_id),
             kind=kind,
             source="service",
             occurred_at=self._now(),

@@ -6,6 +6,7 @@ from all its buckets at that one moment, however long it waited for one of them.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -28,6 +29,8 @@ class Rate(msgspec.Struct, frozen=True):
 BOT: Final = Rate(4, 20.0)
 GROUP: Final = Rate(4, 16 / 60)
 CHAT: Final = Rate(3, 1.0)
+LONGEST_WINDOW: Final = 60.0
+"""Seconds after which a request counts for no limit any more."""
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -75,6 +78,16 @@ class _Bucket:
         self._taken_at = asyncio.get_running_loop().time()
         await self._limiter.acquire()
 
+    async def spent(self, ages: Sequence[float]) -> None:
+        """Be as full as these requests, so many seconds ago, have left it; for one that nothing was taken of yet."""
+        level, before = 0.0, 0.0
+        for age in sorted(ages, reverse=True):
+            level = max(0.0, level - (before - age) / self._spacing) + 1
+            before = age
+        level = min(max(0.0, level - before / self._spacing) + 1, self._limiter.max_rate)
+        self._taken_at = asyncio.get_running_loop().time()
+        await self._limiter.acquire(level)
+
 
 class _ChatBudget:
     __slots__ = ("buckets", "free_at", "limited_at", "turn")
@@ -111,6 +124,14 @@ class Budget:
                     break
             for bucket in chat.buckets:
                 await bucket.take()
+
+    async def spent(self, chat_id: int, ages: Sequence[float]) -> None:
+        """Know of requests to this chat that somebody else made, so many seconds ago, and of one more.
+
+        For a chat that nothing was asked of yet. The one more is the one that was under way when its asker ended.
+        """
+        for bucket in self._chat(chat_id).buckets:
+            await bucket.spent(ages)
 
     async def room(self, chat_id: int) -> None:
         """Wait until this chat's own limits and pauses allow a request, without taking a turn."""

@@ -8,24 +8,34 @@ replace the older ones: at most one is pending for each call and chat.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 import msgspec
 
-from adapters.telegram.api import BotApi
+from adapters.telegram.api import BotApi, Markup
 from adapters.telegram.breaker import PAUSE, Breaker, Passage
 from adapters.telegram.courier import Courier, Job, Log, Observe, Verdict
 from adapters.telegram.errors import ChatMigrated, RecipientGone
 from adapters.telegram.limits import Backoff, Budget, Rates
 from adapters.telegram.past import Histories, NoHistories
-from adapters.telegram.posts import Action, Send, Withdraw, next_action
+from adapters.telegram.posts import (
+    Action,
+    Send,
+    Withdraw,
+    fingerprint,
+    first_live,
+    next_action,
+    next_notice,
+)
 from adapters.telegram.queues import Card, ChatQueue, Key, Render, Results
 from adapters.telegram.recipients import Recipients
 from calls.call import Call
+from calls.cards import notice
 from calls.deliveries import Post
 from calls.directory import Directory
 from otel.tracing import SpanRef, Tracing
@@ -35,6 +45,13 @@ _logger: Final = logging.getLogger(__name__)
 
 FOLLOWS_WITHIN: Final = 10.0
 """Seconds in which those who show calls are expected to know of a directory fact that is stored."""
+
+
+NOTICE_AFTER: Final = 2.0
+"""Seconds for which a call has to stay missed or lost before the reply rings: an event may be on its way yet."""
+
+MarkupOf = Callable[[Call, Directory, int], Markup | None]
+"""The buttons below a call's card in a chat."""
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -70,6 +87,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         observe: Observe = lambda _method, _outcome, _seconds: None,
         tracing: Tracing | None = None,
         histories: Histories | None = None,
+        markup: MarkupOf = lambda _call, _directory, _chat_id: None,
     ) -> None:
         self._courier = Courier(
             log, now=now, new_id=new_id, monotonic=monotonic, observe=observe, tracing=tracing or Tracing()
@@ -77,6 +95,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         self._now = now
         self._render = render
         self._histories = histories or NoHistories()
+        self._markup = markup
         self._chance = chance
         self._bots = dict(bots or {})
         self._rates = rates or Rates()
@@ -134,6 +153,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         self._histories.want(call)
         chats = card.chats
         new = card.renew(call, directory, posts, context)
+        if new:
+            card.changed_at = asyncio.get_running_loop().time()
         for chat_id in card.chats:
             if new or chat_id in card.open:
                 card.open.add(chat_id)
@@ -196,6 +217,24 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             self._breakers.pop(key).close()
         self._off &= spoken
         self._wake_all()
+
+    async def turn(self, enterprise: str, chat_id: int) -> BotApi | None:
+        """Wait until a request to this chat may go out that is no card; the bot, None where nobody may speak now."""
+        queue = ChatQueue(enterprise, chat_id)
+        bot = self._bot(queue)
+        if bot is None or self._breaker(enterprise, bot).open:
+            return None
+        await self._budget(bot).turn(chat_id)
+        return bot if bot is self._bot(queue) else None
+
+    async def remember(self, requests: Mapping[tuple[str, int], Sequence[float]]) -> None:
+        """Know of the requests of an instance that was here before.
+
+        ``requests``: by (enterprise, chat_id) how many seconds ago each was made. Before the first ``resume``.
+        """
+        for (enterprise, chat_id), ages in requests.items():
+            if bot := self._bots.get(enterprise):
+                await self._budget(bot).spent(chat_id, ages)
 
     @property
     def pending(self) -> int:
@@ -280,20 +319,28 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             if (step := self._plan(card, queue.chat_id)) is not None:
                 return step
             queue.remove(card.key)
-            card.open.discard(queue.chat_id)
+            if wait := self._notice_in(card, queue.chat_id):
+                asyncio.get_running_loop().call_later(wait, self._look_again, card, queue.chat_id)
+            else:
+                card.open.discard(queue.chat_id)
             # after a restart thousands have nothing to do: let others run in between
             await asyncio.sleep(0)
         return None
 
     def _plan(self, card: Card, chat_id: int) -> _Step | None:
+        if chat_id in card.done:
+            return self._plan_notice(card, chat_id, self._results.known(card, chat_id))
         content = card.content()
         if content is None:
             return None
         text, shown = content
         if card.given_up.get(chat_id) == shown:
             return None
-        action = next_action(card.call, chat_id, self._results.known(card, chat_id), shown)
-        if action is None or (isinstance(action, Send) and not card.concerns(chat_id)):
+        posts = self._results.known(card, chat_id)
+        action = next_action(card.call, chat_id, posts, shown)
+        if action is None:
+            return self._plan_notice(card, chat_id, posts)
+        if isinstance(action, Send) and not card.concerns(chat_id):
             return None
         job = Job(
             enterprise=card.key[0],
@@ -306,9 +353,53 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             html=card.plain != shown,
             locked=card.locked,
             silent=not card.rings(chat_id, self._now()),
+            upto=partial(card.told_by, shown, card.call.last_position),
             context=card.context,
+            markup=self._markup(card.call, card.directory, chat_id),
+            notice=card.wants_notice(chat_id, self._now()),
         )
         return _Step(job, card, action)
+
+    def _plan_notice(self, card: Card, chat_id: int, posts: Mapping[str, Post]) -> _Step | None:
+        """The reply that rings below the card, once the call has stayed missed or lost for a moment."""
+        post = card.notices.get(chat_id) or Post(call_id=card.key[1], chat_id=chat_id)
+        wait = self._notice_in(card, chat_id)
+        if wait or (wait is None and not post.live):
+            return None
+        above = first_live(posts.values())
+        action = next_notice(wait is not None, post, above.message_id if above else None)
+        if action is None:
+            return None
+        text = notice(card.call, card.directory)
+        job = Job(
+            enterprise=card.key[0],
+            call_id=card.key[1],
+            chat_id=chat_id,
+            phase=card.call.phase,
+            language=card.directory.profile.language,
+            text=text,
+            hash=fingerprint(text),
+            html=True,
+            locked=card.locked,
+            silent=not card.notice_rings(chat_id, self._now()),
+            upto=lambda: card.call.last_position,
+            context=card.context,
+            markup=self._markup(card.call, card.directory, chat_id),
+            reply_to=above.message_id if above else post.message_id,
+        )
+        return _Step(job, card, action)
+
+    def _notice_in(self, card: Card, chat_id: int) -> float | None:
+        """Seconds until a reply is to ring, None where none is (any more)."""
+        if not card.wants_notice(chat_id, self._now()):
+            return None
+        return max(0.0, card.changed_at + NOTICE_AFTER - asyncio.get_running_loop().time())
+
+    def _look_again(self, card: Card, chat_id: int) -> None:
+        if self._cards.get(card.key) is card and chat_id in card.open:
+            queue = self._queue(card.key[0], chat_id)
+            queue.put(card)
+            self._wake(queue)
 
     async def _perform(self, queue: ChatQueue, bot: BotApi, step: _Step, passage: Passage) -> None:
         job, card = step.job, step.card
@@ -322,7 +413,9 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             self._in_flight[card.key] -= 1
             if not self._in_flight[card.key]:
                 del self._in_flight[card.key]
-        if verdict.post is not None:
+        if verdict.post is not None and job.reply_to is not None:
+            card.notices[job.chat_id] = verdict.post
+        elif verdict.post is not None:
             self._results.learn(job.enterprise, verdict.post)
         if verdict.lost is not None:
             self._part(queue, verdict.lost)

@@ -14,8 +14,10 @@ from calls.call import Call
 from calls.deliveries import Post
 from calls.directory import Language
 
-# A second sendMessage makes a second message: two tries of which nobody knows what became are enough.
+# Each sendMessage may have made a message though no answer came: while the call goes on two such tries are enough. That
+# it has ended is worth a few more: a call that nobody is told of is worse than one that is told twice.
 MOST_INTENTS: Final = 2
+MOST_INTENTS_AT_ITS_END: Final = 6
 
 POINTER: Final = MappingProxyType[Language, str](
     {"ru": "↪️ Часть другого звонка, см. его сообщение", "en": "↪️ Part of another call, see its message"}
@@ -50,7 +52,14 @@ class GiveUp(msgspec.Struct, frozen=True):
     post: Post
 
 
-Action = Send | Edit | Withdraw | GiveUp
+class Ring(msgspec.Struct, frozen=True):
+    """Send the reply that rings below the message. Its facts go to the notice's stream."""
+
+    post: Post
+    reply_to: int
+
+
+Action = Send | Edit | Withdraw | GiveUp | Ring
 
 
 def fingerprint(text: str) -> str:
@@ -96,18 +105,39 @@ def next_action(call: Call, chat_id: int, posts: dict[str, Post], shown: str) ->
     ``posts``: the conversation's messages in this chat by stream. The one sent first lives on. What is new
     comes before what is to be tidied up.
     """
-    live = sorted(
-        (post for post in posts.values() if post.live),
-        key=lambda post: (post.position or 0, post.message_id or 0),
-    )
-    if live:
+    if live := _live(posts.values()):
         return _keep_first(live, shown)
     if any(post.refused for post in posts.values()):
         return None
     post = posts.get(call.call_id) or Post(call_id=call.call_id, chat_id=chat_id)
-    if sum(other.intents for other in posts.values()) >= MOST_INTENTS:
+    tries = sum(other.intents for other in posts.values())
+    if tries >= MOST_INTENTS_AT_ITS_END:
         return GiveUp(post)
+    if tries >= MOST_INTENTS and call.phase != "ended":
+        return None
     return Send(post)
+
+
+def first_live(posts: Iterable[Post]) -> Post | None:
+    """The message that shows the call: of those that stand the one sent first."""
+    return next(iter(_live(posts)), None)
+
+
+def _live(posts: Iterable[Post]) -> list[Post]:
+    live = (post for post in posts if post.live)
+    return sorted(live, key=lambda post: (post.position or 0, post.message_id or 0))
+
+
+def next_notice(wanted: bool, post: Post, card: int | None) -> Ring | Withdraw | None:
+    """What brings the reply below a card nearer to standing there, or to being gone; None: nothing.
+
+    ``post``: of the reply; ``card``: message id of the card, None where none stands.
+    """
+    if post.live and post.message_id is not None:
+        return None if wanted or post.refused else Withdraw(post, post.message_id)
+    if not wanted or card is None or post.withdrawn or post.refused or post.intents >= MOST_INTENTS:
+        return None
+    return Ring(post, card)
 
 
 def _keep_first(live: list[Post], shown: str) -> Action | None:

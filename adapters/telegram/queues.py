@@ -4,14 +4,14 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from adapters.telegram.posts import URGENCIES, fingerprint, newest, urgency
 from calls.call import Call
 from calls.deliveries import Post
 from calls.directory import Directory
-from calls.subscriptions import concerns, rings
+from calls.subscriptions import concerns, is_quiet, rings, wants_notice
 from otel.tracing import SpanRef
 
 _logger: Final = logging.getLogger(__name__)
@@ -23,11 +23,17 @@ Line = Callable[[Call, Directory], str]
 """The last line of a card, "" for none: the history with the customer, as far as it is known."""
 
 
+NOTICE_WITHIN: Final = timedelta(minutes=30)
+"""How long after a call's end a reply may still ring; later (an outage, a host's backlog) it is only shown."""
+
+
 class Card:
     """One call as it should be shown: always the newest state, rendered when it is first needed.
 
     ``chats``: those that this state is for. ``open``: of them those that do not show it yet, as far as known.
-    ``revision`` grows with every state.
+    ``revision`` grows with every state, the newest came at ``changed_at`` (of the event loop's time).
+    ``notices``: the replies that ring, by chat, as far as known. ``done``: chats that were told this end of the call
+    before the card came to be; what it says of earlier calls may differ by now, which is no reason for an edit.
     """
 
     __slots__ = (
@@ -36,12 +42,15 @@ class Card:
         "_render",
         "_text",
         "call",
+        "changed_at",
         "chats",
         "context",
         "directory",
+        "done",
         "given_up",
         "key",
         "locked",
+        "notices",
         "open",
         "plain",
         "posts",
@@ -62,6 +71,9 @@ class Card:
         self.given_up: dict[int, str] = {}
         self.locked: frozenset[int] = frozenset()
         self.plain: str | None = None
+        self.changed_at = 0.0
+        self.notices: dict[int, Post] = {}
+        self.done: frozenset[int] = frozenset()
         self._render = render
         self._line = line
         self._text: str | None = None
@@ -87,9 +99,22 @@ class Card:
             self.call = call
             self.urgency = urgency(call)
             self._text = self._hash = None
+        if self.revision == 1:
+            self.done = frozenset(
+                chat_id for chat_id in self.chats if self._tells_all(posts.get(chat_id, ()))
+            )
+        elif new:
+            self.done = frozenset()
         if directory.selective:
             self._choose()
         return new
+
+    def _tells_all(self, posts: Iterable[Post]) -> bool:
+        """True where the one message that stands tells this end of the call."""
+        match [post for post in posts if post.live]:
+            case [Post(phase="ended", upto=int(upto))]:
+                return self.call.settled and upto == self.call.last_position
+        return False
 
     def concerns(self, chat_id: int) -> bool:
         """True where the call as it is now is to be shown in a chat that has no message of it."""
@@ -100,6 +125,20 @@ class Card:
         """True where a message that is sent to the chat at ``at`` makes a sound."""
         reader = self.directory.subscribers.get(str(chat_id))
         return reader is None or rings(reader, self.call, self.directory, at)
+
+    def wants_notice(self, chat_id: int, at: datetime) -> bool:
+        """True where a reply is to ring in the chat: nobody took the call, and not too long ago."""
+        reader = self.directory.subscribers.get(str(chat_id))
+        return (
+            reader is not None
+            and wants_notice(reader, self.call, self.directory)
+            and at - (self.call.ended_at or self.call.started_at) < NOTICE_WITHIN
+        )
+
+    def notice_rings(self, chat_id: int, at: datetime) -> bool:
+        """True where that reply makes a sound."""
+        reader = self.directory.subscribers.get(str(chat_id))
+        return reader is None or not is_quiet(reader, self.directory, at)
 
     def _choose(self) -> None:
         """Leave out chats that the call does not concern; a message that stands is brought to its end."""
@@ -115,6 +154,11 @@ class Card:
     def retell(self) -> None:
         """Something that the text tells of is known only now."""
         self._text = self._hash = None
+
+    def told_by(self, shown: str, position: int) -> int:
+        """The newest position at which the text of this hash was the one to show; ``position``: a known one."""
+        content = self.content()
+        return self.call.last_position if content is not None and content[1] == shown else position
 
     def content(self) -> tuple[str, str] | None:
         """Text and its hash; None where it could not be rendered, which has been said in the log.

@@ -39,6 +39,7 @@ COLUMNS = {
     "total_s",
     "source",
     "legs",
+    "recordings",
 }
 CUSTOMER_COLUMNS = {
     "enterprise",

@@ -75,8 +75,7 @@ async def test_who_blocks_the_bot_is_off_until_a_file_lists_him_again(database, 
             assert "callfold apply" in finding["do"]
         async with running(database.dsn, tmp_path, **settings) as service:
             await known(service, 1002)
-            # nothing is taken up again for the sake of a chat that is off
-            assert service.service.statistics()["actors"] == 0
+            assert service.service.statistics()["open_calls"] == 0
             await service.quiet()
             assert asked(bots, 1001) == 1
             bots._faults.clear()

@@ -330,7 +330,7 @@ async def test_directories_of_all_enterprises_in_order(store):
 
 
 async def unsettled(store: Store) -> list[str]:
-    return sorted(call_id for _, call_id in await store.log.unsettled_calls(CHATS))
+    return sorted(call_id for _, call_id in await store.log.unsettled_calls(CHATS, 0))
 
 
 async def test_open_calls_and_legs_that_make_no_call_yet_are_unsettled(store):
@@ -344,7 +344,7 @@ async def test_a_settled_call_is_unsettled_until_its_last_state_was_shown(store)
     await store.put([start(A), sent(A), hangup(A)])
     await store.project()
     assert await unsettled(store) == [A], "the end was not shown yet"
-    assert await store.log.unsettled_calls([]) == [], "nobody is to be shown it"
+    assert await store.log.unsettled_calls([], 0) == [], "nobody is to be shown it"
     await store.put([intended(A)])
     assert await unsettled(store) == [A], "an intent alone shows nothing"
     await store.put([sent(A, chat_id=2002)])
@@ -370,7 +370,7 @@ async def test_a_call_that_is_the_first_fact_for_hours_is_unsettled_as_well(stor
 
 
 async def test_nothing_is_unsettled_in_an_empty_store(store):
-    assert await store.log.unsettled_calls(CHATS) == []
+    assert await store.log.unsettled_calls(CHATS, 0) == []
     assert await store.log.projected() == 0
     assert await store.reader.unforgotten() == []
     assert await store.reader.next(Checkpoint(), 10) == ([], Checkpoint())
@@ -418,7 +418,7 @@ async def test_the_same_scenario_leaves_the_same_to_be_done(scenario, database):
                 legs = await each.reader.unforgotten()
                 answers.append(
                     (
-                        sorted(await each.log.unsettled_calls(CHATS)),
+                        sorted(await each.log.unsettled_calls(CHATS, 0)),
                         sorted(legs),
                         positions(await each.log.read_calls(legs, CHATS, ALL)),
                         await each.log.projected(),

@@ -40,6 +40,7 @@ MIGRATED = Fault(
     "Bad Request: group chat was upgraded to a supergroup chat",
     {"migrate_to_chat_id": -1005},
 )
+SHOWN = {"delivery_sent", "delivery_edited"}
 NOW = datetime(2025, 9, 14, 9, 12, 3, tzinfo=UTC)
 
 
@@ -74,6 +75,9 @@ class MemoryLog:
         )
         self.facts.append(stored)
         return Appended(stored.position, stored.version)
+
+    async def read_stream(self, enterprise, stream):
+        return [fact for fact in self.facts if (fact.enterprise, fact.stream) == (enterprise, stream)]
 
     def kinds(self, call_id="1.1", chat_id=1):
         stream = delivery_stream(call_id, chat_id)
@@ -220,6 +224,31 @@ async def test_after_a_restart_the_same_message_is_edited(server):
     assert server.standing(1) == [render(a_call("ended"), None)]
 
 
+async def test_after_a_restart_an_end_that_was_told_is_not_told_anew_in_other_words(server):
+    log, over = MemoryLog(), a_call("ended", last_position=7)
+    async with a_house(server, log) as before:
+        before.show(over)
+        await before.settled()
+    async with a_house(server, log, render=lambda call, _: f"{call.phase} in other words") as after:
+        after.show(over, log.posts("1.1"))
+        await after.settled()
+        assert server.counts == {"sendMessage": 1}
+        after.show(msgspec.structs.replace(over, talked=("150",), last_position=8), log.posts("1.1"))
+        await after.settled()
+    assert server.standing(1) == ["ended in other words"]
+
+
+async def test_after_a_restart_an_end_that_was_told_before_its_last_facts_is_told_anew(server):
+    log, over = MemoryLog(), a_call("ended", last_position=7)
+    async with a_house(server, log) as before:
+        before.show(over)
+        await before.settled()
+    async with a_house(server, log) as after:
+        after.show(msgspec.structs.replace(over, talked=("150",), last_position=8), log.posts("1.1"))
+        await after.settled()
+    assert server.counts == {"sendMessage": 1, "editMessageText": 1}
+
+
 async def test_an_open_intent_of_a_crash_is_sent_anew_once(server):
     log = MemoryLog()
     server.script("sendMessage", Fault(reset=True, effect=True))
@@ -236,15 +265,46 @@ async def test_an_open_intent_of_a_crash_is_sent_anew_once(server):
     assert log.kinds() == ["intended", "intended", "sent"]
 
 
-async def test_a_send_without_an_answer_is_repeated_once_and_no_more(house):
+async def test_a_send_without_an_answer_is_repeated_once_while_the_call_goes_on_and_more_often_at_its_end(
+    house,
+):
     house.server.script("sendMessage", *[Fault(reset=True)] * 5)
     house.show(a_call("begun"))
     await house.settled()
     assert house.server.counts == {"sendMessage": 2}
     house.show(a_call("ended"))
     await house.settled()
-    assert house.server.counts == {"sendMessage": 2}
+    assert house.server.counts == {"sendMessage": 6}
+    assert house.server.standing(1) == [render(a_call("ended"), None)]
+
+
+async def test_a_send_that_is_never_answered_is_given_up(house):
+    house.server.script("sendMessage", *[Fault(reset=True)] * 9)
+    house.show(a_call("ended"))
+    await house.settled()
+    assert house.server.counts == {"sendMessage": 6}
     assert house.log.posts("1.1")[1][0].refused == "ambiguous"
+
+
+async def test_a_delivery_says_upto_which_fact_its_text_tells(house):
+    def upto():
+        bodies = [msgspec.json.decode(fact.body) for fact in house.log.facts if fact.kind in SHOWN]
+        return [body["upto"] for body in bodies]
+
+    house.show(msgspec.structs.replace(a_call("begun"), last_position=4))
+    await house.settled()
+    # while the edit is on its way a fact arrives that changes no word of it, and then one that does
+    house.server.script("editMessageText", Fault(delay=0.2), Fault(delay=0.2))
+    house.show(msgspec.structs.replace(a_call("talking"), last_position=5))
+    await house.server.seen("editMessageText")
+    house.show(msgspec.structs.replace(a_call("talking"), last_position=6))
+    await house.settled()
+    assert upto() == [4, 6]
+    house.show(msgspec.structs.replace(a_call("ended"), last_position=7))
+    await house.server.seen("editMessageText", 2)
+    house.show(msgspec.structs.replace(a_call("ended", talked=("150",)), last_position=8))
+    await house.settled()
+    assert upto() == [4, 6, 7, 8]
 
 
 async def test_an_edit_without_an_answer_is_repeated_until_it_is_known(house):

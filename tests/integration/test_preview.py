@@ -22,8 +22,16 @@ from adapters.preview.page import preview_routes
 from adapters.preview.store import PreviewStore
 from adapters.secret import Secret
 from adapters.telegram import errors
+from adapters.telegram.api import Button
 
 SECRET = Secret("of-this-process")
+
+
+class NoBots:
+    """Nobody listens."""
+
+    def previews(self):
+        return ()
 
 
 def now():
@@ -183,7 +191,7 @@ async def test_a_store_that_is_away_is_telegrams_own_trouble(pool, bot):
 
 
 async def test_a_page_follows_sends_edits_and_deletions(store, bot):
-    app = Litestar([preview_routes(store, monotonic=time.monotonic)], openapi_config=None)
+    app = Litestar([preview_routes(store, NoBots(), monotonic=time.monotonic)], openapi_config=None)
     async with served(app) as address, httpx.AsyncClient(base_url=address) as client:
         page = await client.get("/preview")
         assert page.status_code == 200
@@ -207,6 +215,35 @@ async def test_a_page_follows_sends_edits_and_deletions(store, bot):
         await bot.send_message(-100200, "group")
         assert len((await client.get("/preview/messages/-100200")).json()) == 1
         store.end_watches()
+
+
+async def test_buttons_stand_below_a_message_until_it_is_edited_without(store, bot):
+    markup = ((Button("open", url="https://example.org/"), Button("do", callback_data="x")),)
+    sent = await bot.send_message(1001, "one", markup=markup)
+    (message,) = await store.messages(1001)
+    assert message.markup == (
+        ({"text": "open", "url": "https://example.org/"}, {"text": "do", "callback_data": "x"}),
+    )
+    with pytest.raises(errors.NotModified):
+        await bot.edit_message_text(1001, sent.message_id, "one", markup=markup)
+    await bot.edit_message_text(1001, sent.message_id, "one")
+    (message,) = await store.messages(1001)
+    assert message.markup == ()
+
+
+@pytest.mark.parametrize(
+    "button",
+    [
+        Button("", callback_data="x"),
+        Button("neither"),
+        Button("both", url="https://example.org", callback_data="x"),
+        Button("long", callback_data="й" * 33),
+        Button("bad", url="javascript:alert(1)"),
+    ],
+)
+async def test_a_button_that_telegram_would_refuse_is_refused(bot, button):
+    with pytest.raises(errors.BadRequest):
+        await bot.send_message(1001, "one", markup=((button,),))
 
 
 async def test_who_does_not_keep_up_loses_the_oldest_and_is_told(store):

@@ -9,14 +9,16 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from adapters.bot import callbacks, lists
+from adapters.bot.lists import END
 from adapters.store import batch, reader
 from adapters.store.queries import CallsWanted, list_calls, list_customers, write_cursor
 from adapters.store.tables import UNFORGOTTEN, CallTables
+from calls.facts import NEWEST
 from tests.storing import AT, connected
 
 ENTERPRISES = [f"{number:04}" for number in range(40)]
 MINE = ENTERPRISES[7]
-NEWEST = (1 << 63) - 1
 
 FACTS = """
 INSERT INTO facts (incarnation, enterprise, stream, version, kind, source, occurred_at, recorded_at, body, meta,
@@ -241,12 +243,14 @@ async def test_the_begin_of_a_window_is_found_from_its_end(planned, window):
 async def test_open_and_recent_calls_are_found_without_reading_all_calls(planned):
     since = 59_900
     for sql, arguments in (
-        (reader.UNSETTLED, (ENTERPRISES, ["1001"] * len(ENTERPRISES), since)),
+        (reader.UNSETTLED, (ENTERPRISES, ["1001"] * len(ENTERPRISES), since, since)),
         (CallTables(None)._sql(UNFORGOTTEN), (since,)),
     ):
         plan = await explain(planned, sql, *arguments, analyze=True)
         assert plan.read_whole == set(), plan.whole
-        assert plan.touched("calls") < 200
+        assert plan.touched("calls") < 800, (
+            "the open ones, and thrice the last range of calls_recent: 8 pages"
+        )
         assert {"calls_open", "calls_recent", "call_legs_lost"} <= plan.indexes
 
 
@@ -285,3 +289,24 @@ async def test_customers_of_an_enterprise(crowded):
     pool = Explaining(crowded)
     await list_customers(pool, MINE, 50, None)
     assert (pool.plan.indexes, pool.plan.read_whole, pool.plan.sorts) == ({"customers_newest"}, set(), [])
+
+
+# the bot
+
+
+async def test_the_pages_of_a_list_in_a_chat_are_stretches_of_the_index_of_the_enterprise(planned):
+    for before in (END, AT + timedelta(hours=12)):
+        plan = await explain(planned, lists._NEWEST, MINE, before, "", 100)
+        assert plan.indexes == {"calls_newest"}
+        assert "started_at" in plan.conditions("calls_newest")
+
+
+async def test_the_calls_of_the_last_day_are_found_by_the_same_index(planned):
+    plan = await explain(planned, callbacks._RECENT, MINE, AT + timedelta(hours=6), END, "", 500)
+    assert plan.indexes == {"calls_newest"}
+
+
+async def test_the_last_calls_of_a_customer_and_the_open_ones_read_no_table_whole(planned):
+    of_customer = await explain(planned, lists._CALLS_OF, MINE, "+375290000047", 5)
+    assert "calls_of_customer" in of_customer.indexes
+    assert (await explain(planned, lists._OPEN, MINE, 1_000)).read_whole == set()

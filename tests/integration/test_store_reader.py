@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
+import msgspec
 import pytest
 
 from adapters.store.lock import settle_incarnation
@@ -13,6 +14,7 @@ from adapters.store.reader import (
     read_below_horizon,
     read_calls,
     read_directories,
+    recent_requests,
     unsettled_calls,
 )
 from calls.deliveries import (
@@ -22,7 +24,16 @@ from calls.deliveries import (
     DeliverySent,
     write_delivery,
 )
-from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, Fact, NewFact, bridge_stream, delivery_stream
+from calls.facts import (
+    DIRECTORY_CHANGED,
+    DIRECTORY_STREAM,
+    NEWEST,
+    Fact,
+    NewFact,
+    bridge_stream,
+    delivery_stream,
+    notice_stream,
+)
 from projections.ports import Checkpoint
 from tests.storing import AT, arrival, connected, gate, put
 
@@ -30,7 +41,6 @@ INSERT = (
     "INSERT INTO facts (incarnation, enterprise, stream, version, kind, source, occurred_at, body, meta)"
     " VALUES ($1, '0367', 'leg/' || $2, 1, $3, 'live', now(), '{}', '')"
 )
-NEWEST = (1 << 63) - 1
 
 
 class Reader:
@@ -216,8 +226,8 @@ def sent(call_id: str, phase: str = "begun") -> NewFact:
     return delivered(call_id, DeliverySent(call_id, 1001, 7, "hash", phase))
 
 
-def edited(call_id: str, phase: str) -> NewFact:
-    return delivered(call_id, DeliveryEdited(call_id, 1001, 7, "other hash", phase))
+def edited(call_id: str, phase: str, upto: int | None = None) -> NewFact:
+    return delivered(call_id, DeliveryEdited(call_id, 1001, 7, "other hash", phase, upto))
 
 
 async def test_a_call_is_read_with_its_legs_bridges_and_deliveries_and_nobody_elses(database):
@@ -283,13 +293,18 @@ VALUES ('0367', $1, 'in', 'pbx', $2, '{}', '{}', '{}', now(), 'live', '{}', $3)
 """
 
 
+async def unsettled(connection: asyncpg.Connection, chats: list[tuple[str, int]], hours: float = 6) -> list:
+    """Nothing is kept for a late leg's sake."""
+    return await unsettled_calls(connection, chats, timedelta(hours=hours), timedelta())
+
+
 async def after_facts(connection: asyncpg.Connection, *deliveries: NewFact, outcome: str = "missed") -> list:
     """What is unsettled where a call's last event stands at position 3 and these facts came after it."""
     await put(connection, [arrival("1.1"), arrival("9.9"), arrival("1.1", kind="hangup")])
     await connection.execute(CALL, "1.1", outcome, 3)
     if deliveries:
         await put(connection, deliveries)
-    return await unsettled_calls(connection, [("0367", 1001)], timedelta(hours=6))
+    return await unsettled(connection, [("0367", 1001)])
 
 
 @pytest.mark.parametrize(
@@ -302,13 +317,13 @@ async def test_an_open_call_is_unsettled_and_a_settled_one_until_its_end_is_show
         assert await after_facts(connection, outcome="open") == [("0367", "1.1")]
         await connection.execute("UPDATE calls SET outcome = 'missed'")
         chats = [("0367", 1001)]
-        assert await unsettled_calls(connection, chats, timedelta(hours=6)) == [("0367", "1.1")]
-        assert await unsettled_calls(connection, [], timedelta(hours=6)) == [], "nobody is to be shown it"
+        assert await unsettled(connection, chats) == [("0367", "1.1")]
+        assert await unsettled(connection, []) == [], "nobody is to be shown it"
         intent = DeliveryIntended("1.1", 1001, "hash", "try")
         await put(connection, [delivered("1.1", intent)])
-        assert await unsettled_calls(connection, chats, timedelta(hours=6)) == [("0367", "1.1")]
+        assert await unsettled(connection, chats) == [("0367", "1.1")]
         await put(connection, [last_word])
-        assert await unsettled_calls(connection, chats, timedelta(hours=6)) == []
+        assert await unsettled(connection, chats) == []
 
 
 async def test_a_card_of_an_earlier_state_recorded_after_the_hangup_does_not_count_as_its_end(database):
@@ -317,9 +332,70 @@ async def test_a_card_of_an_earlier_state_recorded_after_the_hangup_does_not_cou
         assert await after_facts(connection, edited("1.1", "talking")) == [("0367", "1.1")]
         refused = DeliveryRefused("1.1", 1001, "too_many_requests", final=False)
         await put(connection, [delivered("1.1", refused)])
-        assert await unsettled_calls(connection, [("0367", 1001)], timedelta(hours=6)) == [("0367", "1.1")]
+        assert await unsettled(connection, [("0367", 1001)]) == [("0367", "1.1")]
         await put(connection, [edited("1.1", "ended")])
-        assert await unsettled_calls(connection, [("0367", 1001)], timedelta(hours=6)) == []
+        assert await unsettled(connection, [("0367", 1001)]) == []
+
+
+async def test_an_end_that_was_shown_before_the_newest_facts_were_known_is_not_the_last(database):
+    async with connected(database.dsn) as connection:
+        # ended, told of again and ended anew: the edit of the first end was recorded after the facts of the second
+        assert await after_facts(connection, edited("1.1", "ended", upto=2)) == [("0367", "1.1")]
+        await put(connection, [edited("1.1", "ended", upto=3)])
+        assert await unsettled(connection, [("0367", 1001)]) == []
+
+
+async def test_a_leg_that_was_told_of_and_belongs_elsewhere_since_has_to_be_untold(database):
+    async with connected(database.dsn) as connection:
+        end = edited("1.1", "ended", upto=3)
+        assert await after_facts(connection, end) == []
+        await put(connection, [arrival("9.9"), edited("1.1", "ended", upto=5)])
+        assert await unsettled(connection, [("0367", 1001)]) == [("0367", "1.1")]
+
+
+async def test_a_call_whose_reply_is_to_ring_is_unsettled_until_something_became_of_the_reply(database):
+    def of_reply(delivery) -> NewFact:
+        fact = delivered("1.1", delivery)
+        return msgspec.structs.replace(fact, stream=notice_stream("1.1", 1001))
+
+    async with connected(database.dsn) as connection:
+        shown = delivered("1.1", DeliveryEdited("1.1", 1001, 7, "hash", "ended", 3, notice=True))
+        assert await after_facts(connection, shown) == [("0367", "1.1")]
+        await put(connection, [of_reply(DeliveryIntended("1.1", 1001, "hash", "try"))])
+        assert await unsettled(connection, [("0367", 1001)]) == [("0367", "1.1")]
+        await put(connection, [of_reply(DeliverySent("1.1", 1001, 8, "hash", "ended"))])
+        assert await unsettled(connection, [("0367", 1001)]) == []
+
+
+async def test_what_was_asked_of_telegram_lately_is_known_by_chat(database):
+    async with connected(database.dsn) as connection:
+        at = datetime.now(UTC)
+        await put(connection, [edited("1.1", "ended")], recorded_at=at - timedelta(seconds=90))
+        await put(connection, [arrival("1.1"), sent("1.1", "begun")], recorded_at=at - timedelta(seconds=20))
+        await put(
+            connection, [delivered("1.2", DeliveryIntended("1.2", -5, "hash", "try"), -5)], recorded_at=at
+        )
+        found = await recent_requests(connection, timedelta(seconds=60))
+        assert {chat: [round(age / 20) for age in ages] for chat, ages in found.items()} == {
+            ("0367", -5): [0]
+        }
+        await put(connection, [edited("1.1", "ended")], recorded_at=at - timedelta(seconds=40))
+        found = await recent_requests(connection, timedelta(seconds=60))
+        assert {chat: [round(age / 20) for age in ages] for chat, ages in found.items()} == {
+            ("0367", -5): [0],
+            ("0367", 1001): [2],
+        }
+
+
+async def test_a_call_that_was_heard_of_lately_is_unsettled_whatever_was_shown_of_it(database):
+    async with connected(database.dsn) as connection:
+        await put(connection, [arrival("1.1"), sent("1.1", "ended")], recorded_at=AT)
+        await put(connection, [arrival("2.2"), sent("2.2", "ended")], recorded_at=AT + timedelta(seconds=50))
+        await connection.execute(CALL, "1.1", "missed", 1)
+        await connection.execute(CALL, "2.2", "missed", 3)
+        await put(connection, [arrival("9.9")], recorded_at=AT + timedelta(seconds=70))
+        chats, window = [("0367", 1001)], timedelta(hours=6)
+        assert await unsettled_calls(connection, chats, window, timedelta(seconds=60)) == [("0367", "2.2")]
 
 
 async def test_a_lost_leg_is_unsettled_and_an_old_settled_call_is_not_looked_at(database):
@@ -329,8 +405,8 @@ async def test_a_lost_leg_is_unsettled_and_an_old_settled_call_is_not_looked_at(
         await put(connection, [arrival("9.9")], recorded_at=AT + timedelta(hours=7))
         await connection.execute("INSERT INTO call_legs VALUES ('0367', '8.8', '8.8', true)")
         chats = [("0367", 1001)]
-        assert await unsettled_calls(connection, chats, timedelta(hours=6)) == [("0367", "8.8")]
-        assert sorted(await unsettled_calls(connection, chats, timedelta(hours=8))) == [
+        assert await unsettled(connection, chats) == [("0367", "8.8")]
+        assert sorted(await unsettled(connection, chats, hours=8)) == [
             ("0367", "1.1"),
             ("0367", "8.8"),
         ]

@@ -2,12 +2,15 @@
 
 import asyncio
 import itertools
-from datetime import UTC, datetime
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
-from adapters.telegram.api import BotApi, http_client
-from adapters.telegram.limits import Rate, Rates
+from adapters.telegram import outbox as outbox_module
+from adapters.telegram.api import BotApi, Button, http_client
+from adapters.telegram.limits import Backoff, Rate, Rates
 from adapters.telegram.outbox import Outbox
 from calls.call import Call
 from calls.deliveries import fold_delivery
@@ -94,10 +97,10 @@ class House:
         return [message.silent for message in self.server.chats[chat_id].values()]
 
 
-@pytest.fixture
-async def house():
-    log, ids = MemoryLog(), itertools.count()
-    async with BotApiServer() as server, http_client() as client:
+@asynccontextmanager
+async def a_house(server, log):
+    ids = itertools.count()
+    async with http_client() as client:
         outbox = Outbox(
             log,
             lambda call, _: text(call),
@@ -106,12 +109,26 @@ async def house():
             chance=lambda: 0.5,
             monotonic=asyncio.get_running_loop().time,
             bots={"0367": BotApi(TOKEN, server.base_url, client)},
+            backoff=Backoff(first=0.01, most=0.05),
             rates=Rates(bot=PLENTY, group=PLENTY, chat=PLENTY),
+            markup=lambda call, _, chat_id: ((Button("Call", callback_data=f"{call.call_id}/{chat_id}"),),),
         )
         house = House(server, outbox, log)
         async with outbox:
             outbox.resume()
             yield house
+
+
+@pytest.fixture
+async def server():
+    async with BotApiServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def house(server):
+    async with a_house(server, MemoryLog()) as house:
+        yield house
 
 
 async def test_a_filter_by_line_shows_calls_from_when_their_line_is_known(house):
@@ -231,10 +248,10 @@ async def test_messages_come_with_a_sound_in_the_hours_and_for_the_calls_that_th
     await house.shown(a_call(call_id="3.3"), some(notify="all"))
     await house.shown(a_call(call_id="4.4", direction="out"), some(notify="all"))
     await house.shown(a_call(call_id="5.5"), some(silent="Mo 09:00-10:00"))
-    assert house.silent() == [False, False, False, True, True]
+    assert house.silent() == [False, True, False, True, True]
     assert house.silent(ALL) == [False] * 5
     said = ["disable_notification" in request.fields for request in house.server.requests]
-    assert sum(said) == 2, "a message that rings, and an edit, say nothing of it"
+    assert sum(said) == 3, "a message that rings, and an edit, say nothing of it"
 
 
 async def test_whether_a_message_rings_is_decided_when_it_is_sent(house):
@@ -244,3 +261,126 @@ async def test_whether_a_message_rings_is_decided_when_it_is_sent(house):
     house.outbox.resume()
     await house.settled()
     assert house.silent() == [False]
+
+
+# the reply that rings
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """Replies ring a moment after the end, not two seconds."""
+    monkeypatch.setattr(outbox_module, "NOTICE_AFTER", 0.05)
+
+
+MISSED = a_call("ended", outcome="missed", customer="+375290000101", ended_at=NOW)
+NOTICE = "🔔 Пропущенный звонок: +375 (29) 000-01-01"
+
+
+def replies(server, chat_id=SOME):
+    sent = [request.fields for request in server.requests if request.method == "sendMessage"]
+    return [fields for fields in sent if fields["chat_id"] == chat_id and "reply_parameters" in fields]
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_missed_call_rings_by_a_reply_with_a_button_and_nothing_else_of_it_makes_a_sound(house):
+    await house.shown(a_call(), MISSED, some(notify="missed"))
+    assert house.texts() == [["begun 1.1", "ended 1.1"], [NOTICE]]
+    assert house.silent() == [True, False]
+    (reply,) = replies(house.server)
+    card = min(house.server.chats[SOME])
+    assert reply["reply_parameters"] == {"message_id": card, "allow_sending_without_reply": True}
+    assert reply["reply_markup"] == {"inline_keyboard": [[{"text": "Call", "callback_data": "1.1/2"}]]}
+    assert house.texts(ALL) == [["begun 1.1", "ended 1.1"]], "who did not ask for it gets none"
+    await house.shown(msgspec.structs.replace(MISSED, last_position=9), some(notify="missed"))
+    assert len(house.texts()) == 2, "and once"
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (
+            a_call(
+                "ended", outcome="lost_in_transfer", direction="out", customer="+375290000101", ended_at=NOW
+            ),
+            "🔔 Потерян при переводе: +375 (29) 000-01-01",
+        ),
+        (
+            a_call("ended", outcome="missed", direction="internal", caller="151", ended_at=NOW),
+            "🔔 Пропущенный звонок (внутр.): 151",
+        ),
+        (a_call("ended", outcome="missed", ended_at=NOW), "🔔 Пропущенный звонок: Номер не определен"),
+        (a_call("ended", outcome="not_answered", direction="out", ended_at=NOW), None),
+        (a_call("ended", ended_at=NOW), None),
+    ],
+)
+async def test_what_the_reply_says_and_of_which_calls(house, call, line):
+    await house.shown(call, some(notify="all"))
+    assert house.texts()[1:] == ([[line]] if line else [])
+
+
+@pytest.mark.usefixtures("soon")
+async def test_in_silent_hours_the_reply_comes_without_a_sound(house):
+    await house.shown(MISSED, some(notify="missed", silent="Mo 09:00-10:00"))
+    assert house.silent() == [True, True]
+
+
+async def test_a_call_that_was_missed_for_a_moment_rings_nobody(house, monkeypatch):
+    monkeypatch.setattr(outbox_module, "NOTICE_AFTER", 0.3)
+    directory = some(notify="missed")
+    house.show(MISSED, directory)
+    await house.server.seen("sendMessage", 2)
+    house.show(a_call("talking"), directory)
+    await house.settled()
+    assert house.texts() == [["ended 1.1", "talking 1.1"]]
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_reply_that_is_no_longer_true_is_taken_back(house):
+    directory = some(notify="missed")
+    await house.shown(MISSED, a_call("ended", talked=("150",), last_position=3), directory)
+    assert house.texts()[1:] == [[NOTICE]]
+    assert [message.deleted for message in house.server.chats[SOME].values()] == [False, True]
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_call_that_is_told_of_much_later_is_shown_and_does_not_ring(house):
+    house.now = NOW + timedelta(hours=2)
+    await house.shown(MISSED, some(notify="missed"))
+    assert house.texts() == [["ended 1.1"]]
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(
+    ("fault", "sent"),
+    [
+        (None, 1),
+        (Fault(429, "Too Many Requests: retry after 0", {"retry_after": 0}), 1),
+        (Fault(reset=True, effect=True), 2),
+    ],
+    ids=["sent", "refused", "nobody-knows"],
+)
+async def test_after_a_restart_a_reply_is_there_once_and_twice_only_where_nobody_knows(server, fault, sent):
+    log, directory = MemoryLog(), some(notify="missed")
+    async with a_house(server, log) as before:
+        if fault:
+            server.script("sendMessage", Fault(), Fault(), fault)
+        before.show(MISSED, directory)
+        await server.seen("sendMessage", 3)
+        if fault is None:
+            await before.settled()
+        before.outbox.pause()
+    async with a_house(server, log) as after:
+        await after.shown(MISSED, directory)
+        assert [texts for texts in after.texts() if texts == [NOTICE]] == [[NOTICE]] * sent
+        assert len(after.texts(ALL)) == 1
+
+
+@pytest.mark.usefixtures("soon")
+async def test_the_end_of_a_call_says_that_a_reply_is_to_follow(house):
+    await house.shown(a_call(), MISSED, some(notify="missed"))
+    said = {}
+    for fact in house.log.facts:
+        if fact.kind in {"delivery_sent", "delivery_edited"}:
+            said[fact.stream] = msgspec.json.decode(fact.body).get("notice", False)
+    assert said == {"delivery/1/1.1": False, "delivery/2/1.1": True, "notice/2/1.1": False}

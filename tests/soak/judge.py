@@ -7,8 +7,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import pairwise
+
+import msgspec
 
 from adapters.store.reader import COLUMNS, fact
 from adapters.telegram.posts import fingerprint, plain
@@ -23,10 +24,10 @@ from calls.deliveries import (
     fold_delivery,
     read_delivery,
 )
-from calls.directory import Directory
-from calls.exchange import Exchange
 from calls.facts import EVENT_KINDS, Fact, delivery_stream, leg_stream
+from projections.calls import CallsFold
 from tests.botapi import CANT_PARSE, Message, Request
+from tests.memory_log import MemoryLog, project_all
 from tests.soak.load import ENTERPRISES, WHERE, Enterprise
 from tests.soak.trouble import TroubledBotApi
 from tests.storing import connected
@@ -38,8 +39,10 @@ _HISTORY = re.compile(r"\n🕘[^\n]*\Z")
 
 
 async def facts_of(dsn: str) -> list[Fact]:
+    """All facts, numbered without the gaps of batches that were not committed."""
     async with connected(dsn) as connection:
-        return [fact(row) for row in await connection.fetch(f"SELECT {COLUMNS} FROM facts ORDER BY position")]
+        rows = await connection.fetch(f"SELECT {COLUMNS} FROM facts ORDER BY position")
+    return [msgspec.structs.replace(fact(row), position=place) for place, row in enumerate(rows, start=1)]
 
 
 @dataclass
@@ -64,8 +67,16 @@ class Delivered:
 class Truth:
     """Every call of every enterprise, as all facts together tell it."""
 
-    def __init__(self, facts: Iterable[Fact]) -> None:
-        folds: dict[str, Exchange] = {}
+    @classmethod
+    async def of_facts(cls, facts: list[Fact]) -> "Truth":
+        """As a projection tells it that was never interrupted."""
+        log, fold = MemoryLog(), CallsFold()
+        log.facts = facts
+        await project_all(log, fold)
+        assert not log.parked, log.parked
+        return cls(facts, fold, log.tables.calls.values())
+
+    def __init__(self, facts: Iterable[Fact], fold: CallsFold, calls: Iterable[Call]) -> None:
         self.delivered: dict[tuple[str, str], Delivered] = defaultdict(Delivered)
         self.recorded: dict[int, float] = {}
         self._first: dict[tuple[str, str], float] = {}
@@ -77,14 +88,10 @@ class Truth:
             if told.kind in EVENT_KINDS:
                 self.recorded[told.position] = at
                 self._first.setdefault((told.enterprise, told.stream), at)
-            fold = folds.get(told.enterprise)
-            if fold is None:
-                fold = folds[told.enterprise] = Exchange(Directory.empty(told.enterprise))
-                # nothing is forgotten: nobody here could wake it
-                fold._next_sweep = datetime.max.replace(tzinfo=UTC)
-            fold.apply(told)
-        self.directories = {number: fold.directory for number, fold in folds.items()}
-        self.calls = {number: list(fold.take().calls.values()) for number, fold in folds.items()}
+        self.calls: dict[str, list[Call]] = defaultdict(list)
+        for call in calls:
+            self.calls[call.enterprise].append(call)
+        self.directories = {number: fold.exchange(number).directory for number in self.calls}
 
     def of(self, one: Enterprise) -> list[Call]:
         return self.calls.get(one.number, [])

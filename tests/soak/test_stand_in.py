@@ -1,10 +1,13 @@
 """The stand-in answers as the Bot API does: a client library that was not written for it reads every answer rightly."""
 
+import asyncio
+
 import pytest
-from telegram import Bot, Chat, Message
+from telegram import Bot, Chat, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from telegram.error import (
     BadRequest,
     ChatMigrated,
+    Conflict,
     Forbidden,
     InvalidToken,
     NetworkError,
@@ -112,3 +115,108 @@ async def test_what_no_script_asked_for_fails_as_it_should(server, bot):
     server.token = "987654321:another-token-of-the-tests-000000000"
     with pytest.raises(InvalidToken):
         await bot.get_me()
+
+
+# what a bot hears
+
+
+async def asked(bot, offset=0):
+    return await bot.get_updates(
+        offset=offset, timeout=1, allowed_updates=["message", "callback_query", "my_chat_member"]
+    )
+
+
+async def test_what_readers_do_is_heard_in_telegrams_shape(server, bot):
+    sent = await bot.send_message(
+        7,
+        "menu",
+        reply_markup=InlineKeyboardMarkup(
+            [
+                [
+                    InlineKeyboardButton("do", callback_data="x"),
+                    InlineKeyboardButton("see", url="https://example.org/1"),
+                ]
+            ]
+        ),
+    )
+    assert [one.text for one in sent.reply_markup.inline_keyboard[0]] == ["do", "see"]
+    server.write(7, "/calls now")
+    server.write(-7, "hello")
+    query_id = server.press(7, sent.message_id, "x", user_id=8)
+    server.member(7, "kicked")
+    server.member(-7, "member")
+    command, text, press, kicked, added = await asked(bot)
+    (entity,) = command.message.entities
+    assert (command.message.parse_entity(entity), command.message.chat.type) == ("/calls", Chat.PRIVATE)
+    assert (text.message.text, text.message.chat.type, text.message.entities) == ("hello", Chat.GROUP, ())
+    query = press.callback_query
+    assert (query.id, query.data, query.from_user.id) == (query_id, "x", 8)
+    assert (query.message.chat.id, query.message.message_id) == (7, sent.message_id)
+    assert kicked.my_chat_member.new_chat_member.status == "kicked"
+    assert added.my_chat_member.new_chat_member.status == "member"
+    assert [one.update_id for one in await asked(bot, press.update_id)] == [
+        press.update_id,
+        kicked.update_id,
+        added.update_id,
+    ]
+    assert await asked(bot, added.update_id + 1) == ()
+    assert await query.answer("done", show_alert=True)
+    assert (await server.answered(query_id))["text"] == "done"
+
+
+async def test_an_update_that_comes_meanwhile_ends_the_waiting(server, bot):
+    waiting = asyncio.create_task(bot.get_updates(timeout=30))
+    await server.waited()
+    server.write(7, "hello")
+    (update,) = await waiting
+    assert update.message.text == "hello"
+
+
+async def test_of_two_pollers_the_one_that_waited_is_told(server, bot):
+    first = asyncio.create_task(bot.get_updates(timeout=30))
+    await server.waited()
+    second = asyncio.create_task(bot.get_updates(timeout=30))
+    with pytest.raises(Conflict, match="other getUpdates request"):
+        await first
+    server.write(7, "hello")
+    assert len(await second) == 1
+
+
+async def test_a_webhook_and_polling_exclude_each_other(server, bot):
+    assert await bot.set_webhook("https://example.org/hook", secret_token="s", allowed_updates=["message"])
+    assert (await bot.get_webhook_info()).url == "https://example.org/hook"
+    with pytest.raises(Conflict, match="webhook is active"):
+        await asked(bot)
+    assert await bot.delete_webhook()
+    assert (await bot.get_webhook_info()).url == ""
+    assert await asked(bot) == ()
+
+
+async def test_commands_are_kept_by_language(server, bot):
+    await bot.set_my_commands([("calls", "the last calls")], language_code="en")
+    assert server.heard[TOKEN].commands == {"en": [{"command": "calls", "description": "the last calls"}]}
+    with pytest.raises(BadRequest, match=r"(?i)command_invalid"):
+        await bot.set_my_commands([("Calls!", "x")])
+
+
+@pytest.mark.parametrize(
+    ("button", "words"),
+    [
+        (InlineKeyboardButton("x", callback_data="й" * 33), "data"),
+        (InlineKeyboardButton("x", callback_data=""), "data"),
+        (InlineKeyboardButton("x", url="nowhere"), "invalid"),
+        (InlineKeyboardButton("x"), "exactly one"),
+    ],
+)
+async def test_buttons_that_telegram_refuses_are_refused(bot, button, words):
+    with pytest.raises(BadRequest, match=f"(?i){words}"):
+        await bot.send_message(7, "x", reply_markup=InlineKeyboardMarkup([[button]]))
+
+
+async def test_a_message_whose_buttons_alone_change_is_modified(server, bot):
+    markup = InlineKeyboardMarkup([[InlineKeyboardButton("x", callback_data="x")]])
+    sent = await bot.send_message(7, "one", reply_markup=markup)
+    with pytest.raises(BadRequest, match="not modified"):
+        await bot.edit_message_text("one", 7, sent.message_id, reply_markup=markup)
+    edited = await bot.edit_message_text("one", 7, sent.message_id)
+    assert edited.reply_markup is None

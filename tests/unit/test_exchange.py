@@ -11,10 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calls.call import Call
+from calls.callbacks import CallbackRequested, write_callback
 from calls.directory import Directory, DirectoryChange
 from calls.events import identity, read_event
 from calls.exchange import FORGET_AFTER, FORGET_LOST_AFTER, Belonging, Exchange
-from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, SILENCE_OBSERVED, Fact, leg_stream
+from calls.facts import (
+    CALLBACK_REQUESTED,
+    DIRECTORY_CHANGED,
+    DIRECTORY_STREAM,
+    SILENCE_OBSERVED,
+    Fact,
+    callback_stream,
+    leg_stream,
+)
 from calls.observations import Silence, write_silence
 from calls.scenarios import catalogue
 from calls.scenarios.script import CAST
@@ -113,6 +122,25 @@ def test_kinds_that_are_not_known_are_skipped():
 
 
 # the directory as of a fact's position
+
+
+def test_a_call_back_that_was_asked_for_changes_no_call():
+    told = facts([start("1.1"), hangup("1.1", 5)])
+    body = write_callback(CallbackRequested(call_id="1.1", chat_id=1, user_id=1, phone="+375290000101"))
+    asked = Fact(
+        99, ENTERPRISE, callback_stream("0" * 32), 1, CALLBACK_REQUESTED, "service", EPOCH, EPOCH, body
+    )
+    exchange, fold = exchange_of(told), CallsFold()
+    before = exchange.call("1.1")
+    assert not exchange.misses(asked)
+    exchange.take()
+    exchange.apply(asked)
+    changes = exchange.take()
+    assert (changes.calls, changes.gone, changes.legs) == ({}, frozenset(), {})
+    assert exchange.call("1.1") == before
+    fold.apply(asked)
+    rows = fold.take()
+    assert (rows.calls, rows.gone, rows.legs) == ([], [], [])
 
 
 def change(position: int, told: DirectoryChange) -> Fact:

@@ -17,12 +17,13 @@ from actors.enterprise import HOLD, LINGER, LOOK_AGAIN, Patience
 from actors.house import House
 from actors.leg_actor import MAILBOX, LegActor
 from actors.ports import Appended, StoreUnavailable
-from calls.call import Call
+from calls.call import Call, Phase
 from calls.deliveries import DeliverySent, Post, write_delivery
 from calls.directory import Directory, DirectoryChange
 from calls.facts import (
     DIRECTORY_CHANGED,
     DIRECTORY_STREAM,
+    RECORDING_ADDED,
     SILENCE_OBSERVED,
     NewFact,
     bridge_stream,
@@ -31,10 +32,12 @@ from calls.facts import (
 )
 from calls.legs import Leg
 from calls.observations import Silence
+from calls.recordings import Recording, write_recording
 from calls.scenarios import Expected, catalogue
 from otel.metrics import Metrics
 from otel.tracing import SpanRef, Tracing
 from projections.calls import CallsFold
+from projections.live import load
 from tests.folding import DIRECTORY, ENTERPRISE, EPOCH, ended, played_facts, settled, truth
 from tests.memory_log import MemoryLog, project_all
 from tests.storing import again
@@ -235,8 +238,8 @@ def hangup(unique_id: str = A, second: float = 0, status: str = "0") -> NewFact:
     return event("hangup", unique_id, second, CallType=0, CallStatus=status)
 
 
-def sent(call_id: str, message_id: int = 7) -> NewFact:
-    kind, body = write_delivery(DeliverySent(call_id, CHAT, message_id, "h", "begun"))
+def sent(call_id: str, message_id: int = 7, phase: Phase = "begun") -> NewFact:
+    kind, body = write_delivery(DeliverySent(call_id, CHAT, message_id, "h", phase))
     stream = delivery_stream(call_id, CHAT)
     return NewFact(
         enterprise=ENTERPRISE, stream=stream, kind=kind, source="service", occurred_at=EPOCH, body=body
@@ -728,12 +731,43 @@ async def test_an_observation_that_cannot_be_stored_is_made_again(log, clock):
 # recovery
 
 
+async def later_fact(acts: Acting) -> None:
+    """So much later that no late leg is waited for, something else is stored."""
+    acts.clock.passed += LINGER + 1
+    await acts.told(change(DirectoryChange("manager", "159", {"extension": "159"})))
+
+
+async def test_a_leg_told_of_late_finds_its_call_though_a_restart_came_between(log, clock):
+    """The consult of 1-5 is known by its hangup alone: whose it is tells the talk that was on when it began."""
+
+    async def play(*lives: list[NewFact]) -> Call:
+        made = MemoryLog(clock.now)
+        made.put(directory_facts())
+        for facts in lives:
+            async with acting(made, clock) as acts:
+                await load(acts.projection, made, made.tables.at)
+                await acts.told(*facts)
+                await acts.told(*(sent(call.call_id, 7, "ended") for call in acts.cards.newest().values()))
+                await acts.project()
+        (call,) = made.tables.calls.values()
+        assert acts.cards.newest()[call.call_id] == call, "what is shown is what the row tells"
+        return msgspec.structs.replace(call, last_position=0)
+
+    facts = played("1-5")
+    (late,) = (fact for fact in facts if [other.stream for other in facts].count(fact.stream) == 1)
+    rest = [fact for fact in facts if fact is not late]
+    undisturbed, interrupted = await play([*rest, late]), await play(rest, [late])
+    assert undisturbed == interrupted
+    assert undisturbed.consulted
+
+
 async def test_unsettled_calls_come_back_with_their_messages_and_are_shown_once(log, clock):
     async with acting(log, clock) as acts:
         await acts.told(*played("2-1")[:-3], *played("2-2", 5, seed=2))
         first, second = sorted({call.call_id for call in acts.cards.shown})
-        await acts.told(sent(first, 1), sent(second, 2))
+        await acts.told(sent(first, 1), sent(second, 2, "ended"))
         before = {call.call_id: call for call in acts.cards.shown}
+        await later_fact(acts)
         await acts.project()
     async with acting(log, clock) as acts:
         assert acts.house.recovered.is_set()
@@ -928,3 +962,73 @@ async def test_a_parked_fact_counts_once_it_can_be_folded(log, clock, monkeypatc
         await acts.house.replay([(ENTERPRISE, leg_stream(A))])
         assert acts.cards.shown[-1].rung == ("150",)
         assert len(log.parked) == 1
+
+
+# recordings, which are of a call and no event of it
+
+
+def recording(unique_id: str, ident: str = "1" * 32) -> NewFact:
+    return NewFact(
+        enterprise=ENTERPRISE,
+        stream=leg_stream(unique_id),
+        kind=RECORDING_ADDED,
+        source="live",
+        occurred_at=EPOCH,
+        body=write_recording(Recording(ident, url="https://pbx.example/a.wav")),
+    )
+
+
+async def test_a_recording_is_shown_at_once_and_keeps_nobody_awake(log, clock):
+    async with acting(log, clock, Patience(silence=600)) as acts:
+        await acts.told(start())
+        clock.passed += 599
+        await acts.told(recording(A))
+        assert acts.cards.shown[-1].recordings == ("1" * 32,)
+        await acts.pass_time(1)
+        assert [fact.kind for fact in log.facts].count(SILENCE_OBSERVED) == 1
+        assert acts.cards.shown[-1].outcome == "missed"
+        assert acts.cards.shown[-1].recordings == ("1" * 32,)
+
+
+async def test_a_recording_that_comes_before_its_leg_has_no_actor_and_waits(log, clock):
+    async with acting(log, clock) as acts:
+        await acts.told(recording(A), recording(A, "2" * 32))
+        assert acts.cards.shown == []
+        assert not acts.knows(A)
+        await acts.told(start())
+        assert acts.cards.shown[-1].recordings == ("2" * 32,)
+        await acts.project()
+    async with acting(log, clock) as acts:
+        assert acts.cards.shown[-1].recordings == ("2" * 32,)
+
+
+async def test_a_recording_before_its_leg_is_found_again_after_a_restart(log, clock):
+    async with acting(log, clock) as acts:
+        await acts.told(recording(A))
+        await acts.project()
+    async with acting(log, clock) as acts:
+        await acts.told(start())
+        assert acts.cards.shown[-1].recordings == ("1" * 32,)
+        await acts.project()
+    assert [call.recordings for call in log.tables.calls.values()] == [("1" * 32,)]
+
+
+async def test_a_call_that_was_let_go_is_shown_with_its_recording_where_its_message_stands(log, clock):
+    async with acting(log, clock) as acts:
+        told = played("2-1")
+        await let_go(acts, *told, sent(json.loads(told[0].body)["UniqueId"]))
+        (before,) = acts.cards.newest().values()
+        newcomer = DirectoryChange("subscriber", "2002", {"chat_id": 2002})
+        await acts.told(change(newcomer))
+        shown = len(acts.cards.shown)
+        await acts.told(recording(before.call_id))
+        assert len(acts.cards.shown) == shown + 1
+        call = acts.cards.shown[-1]
+        assert msgspec.structs.replace(call, recordings=(), last_position=before.last_position) == before
+        assert call.last_position == log.head
+        posts = acts.cards.posts[call.call_id]
+        assert [post.message_id for post in posts[CHAT]] == [7]
+        assert [post.refused for post in posts[2002]] == ["over"], "who came later is not told of an old call"
+        await acts.project()
+        await acts.pass_time(LINGER)
+        assert not acts.knows(before.call_id)

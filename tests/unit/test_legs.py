@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from calls.channels import read_channel
 from calls.events import read_event
 from calls.facts import SILENCE_OBSERVED, Fact, Source, leg_stream
-from calls.legs import Leg, Moment, Start, fold, local_pair
+from calls.legs import Leg, Moment, Start, fold
 from calls.observations import Silence, write_silence
 
 BEGUN = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
@@ -196,5 +197,5 @@ def test_a_kind_that_says_nothing_of_a_leg_changes_only_when_it_was_heard_of(kin
     ],
 )
 def test_both_halves_of_a_local_channel_have_one_name(channel, pair):
-    assert local_pair(channel) == pair
+    assert read_channel(channel).pair == pair
     assert folded(("new_callerid", {"Channel": channel})).local_pair == pair

@@ -38,6 +38,7 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert (got.call_settle, got.call_silence) == (15, 7200)
     assert (got.log_format, got.log_level) == ("auto", "info")
     assert got.metrics_bind is None
+    assert (got.public_url, got.telegram_webhook) == ("", "")
     assert dict(got.otel) == {}
 
 
@@ -75,6 +76,8 @@ def test_a_relative_data_dir_lies_in_the_working_directory(tmp_path: Path) -> No
         ("log_format", "xml", "auto, text, json"),
         ("log_level", "loud", "debug, info, warning, error, critical"),
         ("metrics_port", "x", "a whole number"),
+        ("public_url", "calls.example.org", "http(s)://host"),
+        ("telegram_webhook", "ftp://example.org", "or empty (long polling)"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_origin_and_what_is_allowed(

@@ -128,3 +128,22 @@ async def test_it_gives_up_and_says_so(log, subscribers, monkeypatch, capsys):
     await subscribers.moved("0367", -5, -1005)
     log.down = False
     assert msgspec.to_builtins(now(log)["1001"]) == {"chat_id": 1001, "notify": "all"}
+
+
+async def test_a_wish_is_stored_once_and_told_as_it_is_then(log, subscribers):
+    def quiet(known):
+        return msgspec.structs.replace(known, notify="missed") if known else None
+
+    wanted = Subscriber(chat_id=1001, notify="missed")
+    assert await subscribers.wish("0367", 1001, quiet) == wanted
+    head = log.head
+    assert await subscribers.wish("0367", 1001, quiet) == wanted
+    assert await subscribers.wish("0367", 4004, quiet) is None
+    assert log.head == head
+    came = await subscribers.wish("0367", 4004, lambda known: known or Subscriber(chat_id=4004, invited=True))
+    assert came == now(log)["4004"] == Subscriber(chat_id=4004, invited=True)
+
+
+async def test_a_wish_that_cannot_be_stored_is_none(log, subscribers):
+    log.down = True
+    assert await subscribers.wish("0367", 1001, lambda _: Subscriber(chat_id=1001)) is None

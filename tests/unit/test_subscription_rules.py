@@ -140,11 +140,11 @@ RINGING, TALKING = a_call(phase="ringing", rung=("151",)), a_call(phase="talking
 @pytest.mark.parametrize(
     ("call", "ringing"),
     [
-        (a_call(), {"edit", "missed", "all"}),
-        (RINGING, {"edit", "missed", "all"}),
-        (TALKING, {"edit", "missed", "all"}),
+        (a_call(), {"edit", "all"}),
+        (RINGING, {"edit", "all"}),
+        (TALKING, {"edit", "all"}),
         (over("answered"), {"edit"}),
-        (over("missed"), {"edit", "missed", "all"}),
+        (over("missed"), {"edit"}),
         (a_call("out"), {"edit"}),
         (a_call("internal"), {"edit"}),
     ],
@@ -188,3 +188,19 @@ def test_a_call_that_is_not_shown_is_no_notice():
     subscriber = Subscriber(chat_id=1, notify="missed", lines=("0007001",))
     assert wants_notice(subscriber, over("missed", line="0007001"), JUNE)
     assert not wants_notice(subscriber, over("missed", line="0007002"), JUNE)
+
+
+def test_who_is_muted_hears_nothing_until_then_and_is_shown_everything():
+    muted = Subscriber(chat_id=1, muted_until="2026-05-04T11:00:00+00:00")
+    call = Call(enterprise="0367", call_id="1.1", direction="in", started_at=datetime(2026, 5, 4, tzinfo=UTC))
+    directory = Directory.empty("0367")
+    assert not rings(muted, call, directory, datetime(2026, 5, 4, 10, 59, tzinfo=UTC))
+    assert rings(muted, call, directory, datetime(2026, 5, 4, 11, 0, tzinfo=UTC))
+    assert concerns(muted, call, directory)
+    assert not muted.selective
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "2026-05-04T11:00:00"])
+def test_a_mute_that_tells_no_moment_is_none(text):
+    with pytest.raises(ValueError, match=r"isoformat|zone"):
+        Subscriber(chat_id=1, muted_until=text)

@@ -98,6 +98,29 @@ def test_waiting_for_the_bot_does_not_break_the_limit_of_a_group():
     assert most_within(times, 60.0) <= 20
 
 
+def test_a_process_that_begins_knows_of_the_requests_of_the_one_before_it():
+    async def lives():
+        at, loop = [], asyncio.get_running_loop()
+        for _ in range(30):
+            budget, began = Budget(), loop.time()
+            for chat in (-1, 2):
+                await budget.spent(
+                    chat, [began - time for time, known in at if known == chat and began - time < 60]
+                )
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(requests(budget, chat, 100, at)) for chat in (-1, 2)]
+                await asyncio.sleep(random.Random(began).uniform(2, 9))
+                for one in asked:
+                    one.cancel()
+        return at
+
+    at = run(lives())
+    group, chat = ([time for time, known in at if known == which] for which in (-1, 2))
+    assert most_within(group, 60.0) <= 20
+    assert len(group) / (group[-1] - group[0]) * 60 > 10
+    assert all(most_within(chat, seconds) <= 3 + seconds for seconds in (1, 5, 20, 60))
+
+
 def test_irregular_traffic_stays_within_all_limits():
     async def traffic():
         budget, at = Budget(), []
