@@ -161,7 +161,7 @@ class BotApi:
 
     async def delete_message(self, chat_id: int, message_id: int) -> None:
         """Take a message back. Raises MessageGone where it is gone already, MessageLocked where it stays."""
-        await self._call("deleteMessage", {"chat_id": chat_id, "message_id": message_id}, bool)
+        await self._call("deleteMessage", {"chat_id": chat_id, "message_id": message_id}, msgspec.Raw)
 
     async def get_me(self) -> BotUser:
         """Who the bot is (getMe): the cheapest check of its token."""
@@ -202,7 +202,7 @@ class BotApi:
     async def answer_callback_query(self, query_id: str, text: str = "", *, alert: bool = False) -> None:
         """End the waiting of a pressed button; ``text`` (200 characters) is shown, briefly or as an ``alert``."""
         fields = {"callback_query_id": query_id, "text": text[:200], "show_alert": alert}
-        await self._call("answerCallbackQuery", fields, bool)
+        await self._call("answerCallbackQuery", fields, msgspec.Raw)
 
     async def _call(
         self, method: str, fields: dict[str, Any], result: type[_T], *, patience: float = 0.0

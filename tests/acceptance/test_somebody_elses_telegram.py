@@ -4,6 +4,7 @@ import asyncio
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,21 @@ async def shown(fake: str) -> list[dict[str, Any]]:
     return [one["message"] for one in answer.json()["result"]]
 
 
+async def command(fake: str, text: str) -> None:
+    """Let the subscriber write to the bot."""
+    message = {
+        "botToken": BOT,
+        "from": {"id": CHAT, "first_name": "Olga", "is_bot": False},
+        "chat": {"id": CHAT, "first_name": "Olga", "type": "private"},
+        "date": int(time.time()),
+        "text": text,
+        "entities": [{"offset": 0, "length": len(text), "type": "bot_command"}],
+    }
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.post(f"{fake}/sendCommand", json=message)
+    assert answer.json()["ok"], answer.text
+
+
 async def outcomes(service: ServiceProcess) -> dict[tuple[str, str], float]:
     """How many requests of each method ended how."""
     text = (await service.get("/metrics")).text
@@ -70,5 +86,11 @@ async def test_calls_are_told_and_commands_answered(fake, tmp_path, database):
             while [message["text"][0] for message in await shown(fake)] != ["✅", "❌"]:
                 await asyncio.sleep(0.1)  # polled: the fake tells nobody
         assert {message["chat_id"] for message in await shown(fake)} == {CHAT}
+        await command(fake, "/calls")
+        async with asyncio.timeout(30):
+            while len(messages := await shown(fake)) < 4:  # the two calls, the command, its answer
+                await asyncio.sleep(0.1)
+        answer = messages[-1]["text"]
+        assert ("✅" in answer, "❌" in answer, "375 (29)" in answer) == (True, True, True)
         asked = await outcomes(service)
     assert {outcome for _, outcome in asked} == {"ok"}, asked

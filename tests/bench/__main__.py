@@ -5,7 +5,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 
-from tests.bench import append, delivery, fold, ingest, memory, restart
+from tests.bench import append, delivery, fold, ingest, memory, outside, restart
 from tests.bench.processes import ROOT, BenchError
 from tests.bench.results import Row, print_table, write_json
 
@@ -16,6 +16,7 @@ MEASURES: dict[str, Callable[[float, int], Awaitable[list[Row]]]] = {
     "fold": fold.measure,
     "memory": memory.measure,
     "restart": restart.measure,
+    "outside": outside.measure,
 }
 
 

@@ -16,6 +16,9 @@ import httptools
 import uvloop
 
 _CHAT = re.compile(rb'"?chat_id"?[:=]\s*"?(-?\d+)')
+POLL = 25.0
+"""Seconds for which a bot that listens waits: there is nothing to hear."""
+_LISTENING = {"deleteWebhook": b'{"ok":true,"result":true}', "setMyCommands": b'{"ok":true,"result":true}'}
 _BODY = (
     '{"ok":true,"result":{"message_id":%d,"date":1750000000,"chat":{"id":%d,"type":"private"},"text":"."}}'
 )
@@ -49,10 +52,17 @@ class Stand(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
-        found = _CHAT.search(self._body)
-        chat = int(found.group(1)) if found else 0
-        self.seen.append((self._at, self._method, chat))
-        answer = (_BODY % (next(self.ids), chat)).encode()
+        if self._method == "getUpdates":
+            asyncio.get_running_loop().call_later(POLL, self._answer, b'{"ok":true,"result":[]}')
+        elif self._method in _LISTENING:
+            self._answer(_LISTENING[self._method])
+        else:
+            found = _CHAT.search(self._body)
+            chat = int(found.group(1)) if found else 0
+            self.seen.append((self._at, self._method, chat))
+            self._answer((_BODY % (next(self.ids), chat)).encode())
+
+    def _answer(self, answer: bytes) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         self._transport.write(head % len(answer) + answer)
 
