@@ -11,16 +11,16 @@ from calls.call import Call
 from calls.conversation import awaits_settling
 from calls.deliveries import DELIVERY_KINDS, Post, fold_delivery
 from calls.directory import Directory
-from calls.exchange import Exchange, event_of, read_change
+from calls.exchange import FORGET_LOST_AFTER, Exchange, event_of, read_change
 from calls.facts import DIRECTORY_CHANGED, Fact, leg_stream
 from calls.observations import Silence
-from calls.switchboard import Move, Switchboard
+from calls.switchboard import REMEMBERED, Move, Switchboard
 from otel import tracing
 from otel.tracing import SpanRef, Tracing
 
 HOLD = 2.0
 """Seconds after which a call is shown that may yet prove to belong to another (DESIGN: Legs and conversations)."""
-LINGER = 60.0
+LINGER = REMEMBERED.total_seconds()
 """Seconds that the actors of a settled and shown call stay for late events."""
 LOOK_AGAIN = 5.0
 """Seconds until a settled call is looked at again that cannot go yet."""
@@ -286,9 +286,9 @@ class Enterprise:
 
     def _limit(self, actor: LegActor) -> float:
         patience = self.house.patience
-        if actor.call is not None and awaits_settling(actor.call, actor.legs()):
-            return patience.settle
-        return patience.silence
+        if actor.call is None:
+            return FORGET_LOST_AFTER.total_seconds()  # as every fold remembers it
+        return patience.settle if awaits_settling(actor.call, actor.legs()) else patience.silence
 
     def _quiet_seconds(self, actor: LegActor) -> float:
         last = max((leg.last.at.timestamp() for leg in actor.legs().values()), default=0.0)

@@ -132,6 +132,8 @@ class Service:
             patience=Patience(settle=settings.call_settle, silence=settings.call_silence),
             give_way=turns.give_way,
         )
+        self.projecting = asyncio.Event()
+        """Set while this instance leads and has taken up its calls: two folds at once would make the start longer."""
         tables = CallTables(pool)
         self.live = LiveCalls(
             tables,
@@ -139,7 +141,7 @@ class Service:
             metrics=self.metrics,
             now=self.clock.now,
             moved=self._projected,
-            allowed=self.writer.leading,
+            allowed=self.projecting,
             give_way=turns.give_way,
         )
         self.ingest = Ingest(
@@ -202,11 +204,17 @@ class Service:
         if leading and self.led:
             self.house.catch_up(self.writer.head)
         if leading and self.house.recovered.is_set():
-            self.outbox.resume()
-            self.listening.resume()
+            self._act()
         if not leading:
+            self.projecting.clear()
             self.outbox.pause()
             self.listening.pause()
+
+    def _act(self) -> None:
+        """What only the instance that leads does, once every unsettled call is back."""
+        self.projecting.set()
+        self.outbox.resume()
+        self.listening.resume()
 
     def _render(self, call: Call, directory: Directory) -> str:
         base = self._page_base(call.enterprise)
@@ -240,8 +248,8 @@ class Service:
             except (LogError, *SERVER_TROUBLE, asyncpg.PostgresError) as error:
                 log.warning("taking up the calls begins anew", reason=str(error))
                 await asyncio.sleep(0.25)  # between two tries of a store that does not answer
-        self.outbox.resume()
-        self.listening.resume()
+        if self.writer.leading.is_set():
+            self._act()
 
     async def _tidy(self) -> None:
         """Remove what uploads have left that a crash has cut off; before the Tokens are known, so before any other."""

@@ -16,14 +16,14 @@ from calls.directory import Directory, DirectoryChange
 from calls.events import Event, reread_event
 from calls.facts import DIRECTORY_CHANGED, EVENT_KINDS, RECORDING_ADDED, SILENCE_OBSERVED, Fact
 from calls.legs import Leg, fold
-from calls.switchboard import EARLIEST, Move, Switchboard
+from calls.switchboard import EARLIEST, REMEMBERED, Move, Switchboard
 
 _change = msgspec.json.Decoder(DirectoryChange)
 _EVENTS = frozenset(EVENT_KINDS)
 _NOTED = frozenset({SILENCE_OBSERVED, RECORDING_ADDED})
 """What callfold itself adds of legs."""
 
-FORGET_AFTER = timedelta(seconds=60)
+FORGET_AFTER = REMEMBERED
 """How long a settled call stays in memory, by the time of its enterprise's facts."""
 FORGET_LOST_AFTER = timedelta(hours=3)
 """How long legs stay that never came to be a call."""

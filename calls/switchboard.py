@@ -34,6 +34,12 @@ EMPTY = timedelta(minutes=10)
 """Likewise where its last hangup was never told: somebody may still be rung."""
 CLOCKS = timedelta(seconds=1)
 """EndTime and the epoch in UniqueId are both whole seconds of one host."""
+REMEMBERED: Final = timedelta(seconds=60)
+"""How long after its last event a call that hung up may be found by a leg, or find one.
+
+Then memory may let go of it. By the time of the facts, so that it makes no difference when memory does, or whether a
+restart comes between.
+"""
 MOST_EARLY: Final = 256
 """Recordings that may wait in memory for their legs."""
 
@@ -541,8 +547,8 @@ class Switchboard:
         for unique_id in tuple(self._tied[trait]):
             leg = self._legs[unique_id]
             group = leg.group
-            if leg.first_at > self._now:
-                continue  # it came later: a call is being woken
+            if leg.first_at > self._now or (leg.hung is not None and self._is_past(group.root())):
+                continue  # it came later: a call is being woken; or long ago
             if (group.host is None or group.unsure) and self._is_candidate(newcomer, trait, leg):
                 self._settle(group, before, anew=True)
 
@@ -666,6 +672,8 @@ class Switchboard:
         if root.silent:
             return True
         lead = self._legs[root.leader]
+        if lead.hung is not None and self._is_past(root) and not self._is_inside(root):
+            return True
         silent = leg.first_at - (root.last_at or leg.first_at)
         long_ago = silent > BEHIND
         if (lead.hung is None and not long_ago) or self._is_inside(root):
@@ -681,6 +689,10 @@ class Switchboard:
                 last = leg.hung_up.timestamp()  # who was asked in vain hung up before who asked
             return last > (lead.hung_up + CLOCKS).timestamp()
         return leg.first_at - lead.hung > BEHIND
+
+    def _is_past(self, root: _Group) -> bool:
+        """Nothing was heard of the call for so long that it may have been forgotten, if it is over."""
+        return self._now - (root.last_at or self._now) > REMEMBERED
 
     def _is_inside(self, root: _Group) -> bool:
         """Somebody is in a bridge, as far as a host tells who leaves."""

@@ -8,7 +8,7 @@ from calls.exchange import Exchange, read_change
 from calls.facts import DIRECTORY_CHANGED, Fact
 from projections.ports import Rows
 
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 """Counts up when the same facts make other rows, so that live tables of an older fold are rebuilt."""
 
 

@@ -63,6 +63,8 @@ class Stand(asyncio.Protocol):
             self._answer((_BODY % (next(self.ids), chat)).encode())
 
     def _answer(self, answer: bytes) -> None:
+        if self._transport.is_closing():
+            return
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         self._transport.write(head % len(answer) + answer)
 

@@ -4,9 +4,8 @@ import asyncio
 import gc
 import json
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 from itertools import groupby
 
 import msgspec
@@ -14,12 +13,12 @@ import pytest
 
 from actors import house as house_module
 from actors.enterprise import HOLD, LINGER, LOOK_AGAIN, Patience
-from actors.house import House
 from actors.leg_actor import MAILBOX, LegActor
-from actors.ports import Appended, StoreUnavailable
+from actors.ports import StoreUnavailable
 from calls.call import Call, Phase
-from calls.deliveries import DeliverySent, Post, write_delivery
-from calls.directory import Directory, DirectoryChange
+from calls.deliveries import DeliverySent, write_delivery
+from calls.directory import DirectoryChange
+from calls.exchange import FORGET_LOST_AFTER
 from calls.facts import (
     DIRECTORY_CHANGED,
     DIRECTORY_STREAM,
@@ -34,146 +33,15 @@ from calls.legs import Leg
 from calls.observations import Silence
 from calls.recordings import Recording, write_recording
 from calls.scenarios import Expected, catalogue
-from otel.metrics import Metrics
-from otel.tracing import SpanRef, Tracing
 from projections.calls import CallsFold
 from projections.live import load
+from tests.acting import Acting, TestClock, acting
 from tests.folding import DIRECTORY, ENTERPRISE, EPOCH, ended, played_facts, settled, truth
 from tests.memory_log import MemoryLog, project_all
 from tests.storing import again
 
 A, B, C = "1777885200.1", "1777885201.2", "1777885202.3"
 CHAT = 1001
-
-
-class TestClock:
-    """Stands still until it is told to go on."""
-
-    __test__ = False
-
-    def __init__(self) -> None:
-        self.passed = 0.0
-
-    def now(self) -> datetime:
-        return EPOCH + timedelta(seconds=self.passed)
-
-    def monotonic(self) -> float:
-        return self.passed
-
-
-class Cards:
-    """What every chat was told to show."""
-
-    def __init__(self) -> None:
-        self.shown: list[Call] = []
-        self.posts: dict[str, Mapping[int, tuple[Post, ...]]] = {}
-        self.dropped: list[str] = []
-        self.busy: set[str] = set()
-
-    def show(
-        self,
-        call: Call,
-        directory: Directory,
-        posts: Mapping[int, tuple[Post, ...]],
-        context: SpanRef | None = None,
-    ) -> None:
-        self.shown.append(call)
-        self.posts[call.call_id] = posts
-
-    def drop(self, enterprise: str, call_id: str) -> None:
-        self.dropped.append(call_id)
-
-    def idle(self, enterprise: str, call_id: str) -> bool:
-        return call_id not in self.busy
-
-    def of(self, call_id: str) -> list[Call]:
-        return [call for call in self.shown if call.call_id == call_id]
-
-    def newest(self) -> dict[str, Call]:
-        """Every call as it was shown last."""
-        return {call.call_id: call for call in self.shown}
-
-
-class Acting:
-    """A house on a log; ``quiet`` waits until everything stored was folded, without waiting for the wall clock."""
-
-    def __init__(self, log: MemoryLog, clock: TestClock, patience: Patience | None = None) -> None:
-        self.log, self.clock, self.cards = log, clock, Cards()
-        self.metrics = Metrics()
-        self.house = House(
-            log,
-            self.cards,
-            clock,
-            tracing=Tracing(),
-            metrics=self.metrics,
-            patience=patience or Patience(),
-            give_way=lambda _: asyncio.sleep(0),
-        )
-        self.projection = CallsFold()
-        log.committed = self.house.offer
-
-    async def store(self, *facts: NewFact) -> list[Appended]:
-        return [await self.log.append(fact, within=5) for fact in facts]
-
-    async def quiet(self) -> None:
-        async with asyncio.timeout(10):
-            while True:
-                await self.house.drained()
-                if self.house.position >= self.log.head and self.at_rest():
-                    return
-                await asyncio.sleep(0)
-
-    def at_rest(self) -> bool:
-        actors = [actor for one in self.house.enterprises.values() for actor in one.actors.values()]
-        waits = self.house._runnable or self.house._anew or self.house._works
-        return not waits and not any(actor.mail for actor in actors)
-
-    async def told(self, *facts: NewFact) -> None:
-        """Store facts and let the actors fold them."""
-        await self.store(*facts)
-        await self.quiet()
-
-    async def pass_time(self, seconds: float) -> None:
-        """So much later: ring what is due, as often as it takes."""
-        self.clock.passed += seconds
-        self.house._alarms.ring_due()
-        await self.quiet()
-
-    async def project(self) -> None:
-        """Bring the projection up to date, as the live runner would."""
-        await project_all(self.log, self.projection)
-        self.house.projected = self.log.head
-
-    def actor(self, unique_id: str) -> LegActor:
-        return self.house.enterprise(ENTERPRISE).actors[unique_id]
-
-    def knows(self, unique_id: str) -> bool:
-        enterprise = self.house.enterprise(ENTERPRISE)
-        return unique_id in enterprise.actors or enterprise.board.knows(unique_id)
-
-    def count(self, name: str) -> float:
-        """The value of a metric."""
-        text = self.metrics.render()[0].decode()
-        return next(
-            float(line.split()[1]) for line in text.splitlines() if line.startswith(f"callfold_{name} ")
-        )
-
-
-@asynccontextmanager
-async def acting(
-    log: MemoryLog, clock: TestClock, patience: Patience | None = None, *, recovered: bool = True
-) -> AsyncIterator[Acting]:
-    """A running house; stopped and drained at the end."""
-    made = Acting(log, clock, patience)
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        group.create_task(made.house.run())
-        await asyncio.sleep(0)
-        if recovered:
-            await made.house.recover(log.head)
-        try:
-            yield made
-        finally:
-            made.house.stop()
 
 
 @pytest.fixture
@@ -543,11 +411,12 @@ async def test_a_late_event_may_open_a_forgotten_call_again(log, clock):
         assert (acts.cards.shown[-1].outcome, acts.cards.shown[-1].rung) == ("open", ("150", "151", "152"))
 
 
-async def test_a_leg_known_by_new_callerid_alone_goes_after_the_silence(log, clock):
+async def test_a_leg_known_by_new_callerid_alone_stays_for_as_long_as_every_fold_remembers_it(log, clock):
     async with acting(log, clock) as acts:
         await acts.told(event("new_callerid", A, Channel="SIP/0007001-1"))
+        await acts.pass_time(FORGET_LOST_AFTER.total_seconds() - 1)
         assert acts.knows(A)
-        await acts.pass_time(7200)
+        await acts.pass_time(1)
         assert not acts.knows(A)
         assert acts.cards.shown == []
 
