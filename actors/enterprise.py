@@ -10,7 +10,7 @@ from actors.ports import Cards
 from calls.call import Call
 from calls.conversation import awaits_settling
 from calls.deliveries import DELIVERY_KINDS, Post, fold_delivery
-from calls.directory import Directory
+from calls.directory import Directory, Subscriber
 from calls.exchange import FORGET_LOST_AFTER, Exchange, event_of, read_change
 from calls.facts import DIRECTORY_CHANGED, Fact, leg_stream
 from calls.observations import Silence
@@ -76,6 +76,12 @@ class Enterprise:
         self.house = house
         self.quiet = False
         """True while facts are read again after a start: everything is folded, nothing shown."""
+        self.recovering = False
+        """True while calls that were taken up at a start are shown."""
+        self._since: dict[int, int] = {}
+        """Position since which each chat is shown calls: one that was over before is not for it."""
+        self._wished: dict[int, int] = {}
+        """Position of the last change of a chat's filters."""
         self._recalled: set[str] = set()
         """Leaders of calls that were over and shown long ago, and are back for their recording alone."""
 
@@ -99,9 +105,7 @@ class Enterprise:
                 self.actors[unique_id].tell(Delivered(fact))
             return
         if fact.kind == DIRECTORY_CHANGED:
-            change = read_change(fact)
-            self.board.directory = self.directory.apply(change)
-            if change.section == "subscriber" and not self.quiet:
+            if self.learn(fact) == "subscriber" and not self.quiet:
                 self._show_anew()
             return
         event = event_of(fact)
@@ -111,6 +115,25 @@ class Enterprise:
             if route.early is not None:
                 self.actor(unique_id).tell(Told(route.early, None))
         self._introduce(route.moves)
+
+    def learn(self, fact: Fact) -> str:
+        """Take a fact of the directory; the section that it is about."""
+        change = read_change(fact)
+        before = self.directory
+        self.board.directory = before.apply(change)
+        if change.section == "subscriber":
+            old, new = (known.subscribers.get(change.key) for known in (before, self.directory))
+            if new is not None and not new.off:
+                self._note(old, new, fact.position)
+        return change.section
+
+    def _note(self, old: Subscriber | None, new: Subscriber, position: int) -> None:
+        """Since when a chat is shown calls, and by these filters; a group that moved goes on where it was."""
+        if old is None or old.off:
+            self._since[new.chat_id] = self._since.get(new.moved_from, position)
+            self._wished[new.chat_id] = self._wished.get(new.moved_from, position)
+        elif old.filters != new.filters:
+            self._wished[new.chat_id] = position
 
     def _introduce(self, moves: tuple[Move, ...]) -> None:
         """Tell legs whom to follow, a leader whom to wait for, and one who leads on whom it has lost."""
@@ -227,12 +250,18 @@ class Enterprise:
         if self._in_doubt(actor) and not actor.posts:
             return
         posts = actor.posts_by_chat()
-        if actor.unique_id in self._recalled and call.settled:
-            # Its messages tell of the recording; who came since then is not told of a call that was over before.
+        if call.settled:
             for reader in self.directory.readers:
-                none = Post(call_id=call.call_id, chat_id=reader.chat_id, refused="over")
-                posts.setdefault(reader.chat_id, (none,))
+                if reader.chat_id not in posts and self._was_over(actor, call, reader.chat_id):
+                    posts[reader.chat_id] = (
+                        Post(call_id=call.call_id, chat_id=reader.chat_id, refused="over"),
+                    )
         self.house.cards.show(call, self.directory, posts, actor.context)
+
+    def _was_over(self, actor: LegActor, call: Call, chat_id: int) -> bool:
+        """It was over before the chat was to be shown it, or is back for a recording that its messages tell of."""
+        since = (self._wished if self.recovering else self._since).get(chat_id, 0)
+        return since > call.last_position or actor.unique_id in self._recalled
 
     def _show_anew(self) -> None:
         """Others are shown the calls from now on: who came sees the open ones, who left is asked nothing more."""
@@ -316,9 +345,10 @@ class Enterprise:
         """Everybody who may have been sent a message of a call of ours."""
         return [(self.number, subscriber.chat_id) for subscriber in self.directory.subscribers.values()]
 
-    def readers(self) -> list[tuple[str, int]]:
-        """Everybody who is to be shown calls."""
-        return [(self.number, subscriber.chat_id) for subscriber in self.directory.readers]
+    def readers(self) -> list[tuple[str, int, int]]:
+        """Everybody who is to be shown calls, and since which position by these filters."""
+        chats = [subscriber.chat_id for subscriber in self.directory.readers]
+        return [(self.number, chat_id, self._wished.get(chat_id, 0)) for chat_id in chats]
 
     def span(self, actor: LegActor, fact: Fact) -> tracing.Span:
         """The span of folding one fact, in the trace of who leads now."""

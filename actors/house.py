@@ -12,7 +12,6 @@ from actors.enterprise import LINGER, Enterprise, Patience
 from actors.leg_actor import LegActor
 from actors.ports import Cards, Clock, FactLog, GiveWay, LogError, StoreUnavailable, VersionConflict
 from calls.directory import Directory
-from calls.exchange import read_change
 from calls.facts import RECORDING_ADDED, SILENCE_OBSERVED, Fact, NewFact, leg_stream
 from calls.observations import Silence, write_silence
 from otel.metrics import Metrics
@@ -99,8 +98,7 @@ class House:
         self._anew.clear()
         self.projected = self.position = await self._facts.projected()
         for fact in await self._facts.read_directories(self.position):
-            enterprise = self.enterprise(fact.enterprise)
-            enterprise.board.directory = enterprise.directory.apply(read_change(fact))
+            self.enterprise(fact.enterprise).learn(fact)
         chats = [chat for enterprise in self.enterprises.values() for chat in enterprise.chats()]
         readers = [chat for enterprise in self.enterprises.values() for chat in enterprise.readers()]
         unsettled = await self._facts.unsettled_calls(readers, LINGER)
@@ -118,11 +116,12 @@ class House:
             await self.drained()
         open_calls = 0
         for enterprise in self.enterprises.values():
-            enterprise.quiet = False
+            enterprise.quiet, enterprise.recovering = False, True
             for actor in list(enterprise.actors.values()):
                 if actor.call is not None and actor.leader == actor.unique_id:
                     open_calls += 1
                     enterprise.told(actor)
+            enterprise.recovering = False
         log.info("calls recovered", calls=open_calls, seconds=round(self._clock.monotonic() - begun, 3))
         self.recovered.set()
         self._awake.set()

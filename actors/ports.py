@@ -66,10 +66,13 @@ class FactLog(Protocol):
         """The directory facts of all enterprises up to a position."""
         ...
 
-    async def unsettled_calls(self, chats: Sequence[tuple[str, int]], lately: float) -> list[tuple[str, str]]:
+    async def unsettled_calls(
+        self, chats: Sequence[tuple[str, int, int]], lately: float
+    ) -> list[tuple[str, str]]:
         """(enterprise, call_id) of calls that may still need something done.
 
         And of all that were heard of within ``lately`` seconds before the newest fact: a late leg may belong to one.
+        ``chats``: (enterprise, chat_id, position since which it is shown calls).
         """
         ...
 

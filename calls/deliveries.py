@@ -102,9 +102,9 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call's message in one chat, as far as its stream tells.
 
     ``call_id`` names the stream; a message outlives a change of its call's id. ``version``: last version seen
-    of the stream, 0 if it is empty. ``hash``, ``phase``, ``upto``: what the message shows. ``intents``: tries since the
-    last result of which nobody knows what became (more than none after a crash or a lost answer).
-    ``position`` of the fact that sent it: the smallest was first.
+    of the stream, 0 if it is empty. ``hash``, ``phase``, ``upto``, ``notice``: what the message shows.
+    ``intents``: tries since the last result of which nobody knows what became (more than none after a crash or
+    a lost answer). ``position`` of the fact that sent it: the smallest was first.
     """
 
     call_id: str
@@ -114,6 +114,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     hash: str | None = None
     phase: Phase | None = None
     upto: int | None = None
+    notice: bool = False
     intents: int = 0
     withdrawn: bool = False
     refused: str | None = None
@@ -158,7 +159,7 @@ def _told(post: Post, delivery: Delivery, position: int) -> Post:
     match delivery:
         case DeliveryIntended():
             return new(post, intents=post.intents + 1)
-        case DeliverySent(message_id=message_id, hash=shown, phase=phase, upto=upto):
+        case DeliverySent(message_id=message_id, hash=shown, phase=phase):
             if message_id == post.message_id:
                 # a result stored twice, because the store's first answer was lost
                 position = post.position or position
@@ -167,14 +168,15 @@ def _told(post: Post, delivery: Delivery, position: int) -> Post:
                 message_id=message_id,
                 hash=shown,
                 phase=phase,
-                upto=upto,
+                upto=delivery.upto,
+                notice=delivery.notice,
                 intents=0,
                 withdrawn=False,
                 refused=None,
                 position=position,
             )
-        case DeliveryEdited(hash=shown, phase=phase, upto=upto) if delivery.message_id == post.message_id:
-            return new(post, hash=shown, phase=phase, upto=upto)
+        case DeliveryEdited(hash=shown, phase=phase) if delivery.message_id == post.message_id:
+            return new(post, hash=shown, phase=phase, upto=delivery.upto, notice=delivery.notice)
         case DeliveryWithdrawn() if delivery.message_id == post.message_id:
             return new(post, withdrawn=True)
         case DeliveryRefused(final=True, reason=reason):

@@ -40,7 +40,7 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``off``: why it is shown none (``reason`` of a RecipientGone, or STOPPED), "" while it is; no key of a file, so
     an apply of a file that lists the chat switches it on. ``muted_until``: ISO time in UTC before which nothing
-    rings, "" for none; no key of a file either.
+    rings, "" for none; ``moved_from``: the group that became this one; no keys of a file either.
     Filters (calls.subscriptions) let everything through while they are empty. ``people``: extensions, and
     departments for their members; ``hours``: when the calls begin that are shown; ``silent``: when nothing
     rings (calls.hours). Raises ValueError for hours that are none, and for a time that is none.
@@ -58,6 +58,7 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hours: str = ""
     silent: str = ""
     muted_until: str = ""
+    moved_from: int = 0
 
     def __post_init__(self) -> None:
         for text in (self.hours, self.silent):
@@ -73,8 +74,15 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def selective(self) -> bool:
         """True where a filter is set."""
-        filters = (self.directions, self.outcomes, self.lines, self.people, self.hours)
-        return not self.internal or any(filters)
+        return self.filters != _NO_FILTERS
+
+    @property
+    def filters(self) -> tuple[object, ...]:
+        """What decides which calls are shown."""
+        return (self.directions, self.internal, self.outcomes, self.lines, self.people, self.hours)
+
+
+_NO_FILTERS: Final = Subscriber(chat_id=0).filters
 
 
 class Manager(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

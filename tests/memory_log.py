@@ -180,7 +180,7 @@ class MemoryLog:
             if fact.stream == DIRECTORY_STREAM and enterprise in {None, fact.enterprise}
         ]
 
-    async def unsettled_calls(self, chats: Sequence[tuple[str, int]], lately: float) -> list[Key]:
+    async def unsettled_calls(self, chats: Sequence[tuple[str, int, int]], lately: float) -> list[Key]:
         await self._answers()
         return sorted(
             {
@@ -192,8 +192,9 @@ class MemoryLog:
                 key
                 for key, call in self.tables.calls.items()
                 if call.settled and call.last_position >= self._since(UNSHOWN_WINDOW)
-                for number, chat_id in chats
+                for number, chat_id, since in chats
                 if number == call.enterprise
+                and call.last_position > since
                 and (not self._shown(call, chat_id) or self._shown_twice(key, chat_id))
             }
             | {leg for leg, (_, lost) in self.tables.call_legs.items() if lost}

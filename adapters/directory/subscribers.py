@@ -108,7 +108,7 @@ def moved(known: Known, old: int, new: int) -> DirectoryChange | None:
     if leaves is None or old == new:
         return None
     if comes is None or comes.off:
-        return _change(msgspec.structs.replace(comes or leaves, chat_id=new, off=""))
+        return _change(msgspec.structs.replace(comes or leaves, chat_id=new, off="", moved_from=old))
     return DirectoryChange("subscriber", str(old))
 
 

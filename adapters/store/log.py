@@ -61,7 +61,9 @@ class EventStore:
         async with self._connection() as connection:
             return await reader.read_directories(connection, upto, enterprise)
 
-    async def unsettled_calls(self, chats: Sequence[tuple[str, int]], lately: float) -> list[tuple[str, str]]:
+    async def unsettled_calls(
+        self, chats: Sequence[tuple[str, int, int]], lately: float
+    ) -> list[tuple[str, str]]:
         """Calls that may still need something done, and all of the last ``lately`` seconds."""
         async with self._connection() as connection:
             return await reader.unsettled_calls(connection, chats, UNSHOWN_WINDOW, timedelta(seconds=lately))

@@ -68,8 +68,9 @@ UNION
 SELECT enterprise, call_id FROM calls WHERE last_position > $4
 UNION
 SELECT calls.enterprise, calls.call_id FROM calls
-JOIN unnest($1::text[], $2::text[]) AS chat (enterprise, chat_id) ON chat.enterprise = calls.enterprise
-WHERE calls.outcome <> 'open' AND calls.last_position > $3
+JOIN unnest($1::text[], $2::text[], $5::bigint[]) AS chat (enterprise, chat_id, since)
+     ON chat.enterprise = calls.enterprise
+WHERE calls.outcome <> 'open' AND calls.last_position > $3 AND calls.last_position > chat.since
   AND NOT coalesce((
       SELECT CASE
           WHEN kind IN ('delivery_sent', 'delivery_edited')
@@ -230,19 +231,21 @@ async def read_directories(connection: Connection, upto: int, enterprise: str | 
 
 
 async def unsettled_calls(
-    connection: Connection, chats: Sequence[tuple[str, int]], window: timedelta, lately: timedelta
+    connection: Connection, chats: Sequence[tuple[str, int, int]], window: timedelta, lately: timedelta
 ) -> list[tuple[str, str]]:
     """(enterprise, UniqueId) of calls that may still need something done, and of legs that make none yet.
 
+    ``chats``: (enterprise, chat_id, position since which it is shown calls).
     ``window``: how far back before the newest fact a settled call is looked at whose last state a chat
     may not have been shown. ``lately``: how far back one is not forgotten whatever was shown of it.
     """
     rows = await connection.fetch(
         UNSETTLED,
-        [enterprise for enterprise, _ in chats],
-        [str(chat_id) for _, chat_id in chats],
+        [enterprise for enterprise, _, _ in chats],
+        [str(chat_id) for _, chat_id, _ in chats],
         await connection.fetchval(RECENT, window),
         await connection.fetchval(RECENT, lately),
+        [since for _, _, since in chats],
     )
     return [(row[0], row[1]) for row in rows]
 

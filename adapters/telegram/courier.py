@@ -17,13 +17,11 @@ from adapters.telegram.api import BotApi, Markup, SentMessage
 from adapters.telegram.errors import (
     Ambiguous,
     BadRequest,
-    CantParse,
     MessageGone,
     MessageLocked,
     NotModified,
     RecipientGone,
     TelegramError,
-    TooLong,
     TooManyRequests,
     Unauthorized,
 )
@@ -156,7 +154,7 @@ class Courier:
             return Verdict("again")
         text, html = _content(job)
         request = bot.send_message(
-            job.chat_id, text, html=html, silent=job.silent, markup=job.markup, reply_to=job.reply_to
+            job.chat_id, text, html=html, silent=job.silent, markup=_buttons(job), reply_to=job.reply_to
         )
         answer = await self._ask("sendMessage", job, request, heard)
         if isinstance(answer, SentMessage):
@@ -186,7 +184,7 @@ class Courier:
 
     async def _edit(self, bot: BotApi, job: Job, post: Post, message_id: int, heard: Heard) -> Verdict:
         text, html = _content(job)
-        request = bot.edit_message_text(job.chat_id, message_id, text, html=html, markup=job.markup)
+        request = bot.edit_message_text(job.chat_id, message_id, text, html=html, markup=_buttons(job))
         answer = await self._ask("editMessageText", job, request, heard)
         match answer:
             case None | NotModified():
@@ -289,9 +287,13 @@ def _content(job: Job) -> tuple[str, bool]:
     return (cut(job.text), True) if job.html else (plain(job.text), False)
 
 
+def _buttons(job: Job) -> Markup | None:
+    return job.markup if job.html else None
+
+
 def _other_form(job: Job, error: TelegramError) -> bool:
-    """True when the same text may yet be taken as plain text."""
-    return job.html and isinstance(error, CantParse | TooLong)
+    """True when the same text may yet be taken as plain text without buttons."""
+    return job.html and isinstance(error, BadRequest)
 
 
 def _go_on(job: Job, error: TelegramError, post: Post) -> Verdict:
@@ -301,9 +303,9 @@ def _go_on(job: Job, error: TelegramError, post: Post) -> Verdict:
             return Verdict("again", post, seconds)
         case Unauthorized():
             return Verdict("off", post)
-        case CantParse() | TooLong():
+        case BadRequest():
             _logger.error(
-                "Telegram refuses the HTML of call %s/%s: %s", job.enterprise, job.call_id, error.description
+                "Telegram refuses the form of call %s/%s: %s", job.enterprise, job.call_id, error.description
             )
             return Verdict("plain", post)
         case _:

@@ -128,6 +128,8 @@ class Card:
 
     def wants_notice(self, chat_id: int, at: datetime) -> bool:
         """True where a reply is to ring in the chat: nobody took the call, and not too long ago."""
+        if chat_id in self.done and not any(post.notice for post in self.posts.get(chat_id, ())):
+            return False  # its end was told without one
         reader = self.directory.subscribers.get(str(chat_id))
         return (
             reader is not None

@@ -330,7 +330,9 @@ async def test_directories_of_all_enterprises_in_order(store):
 
 
 async def unsettled(store: Store) -> list[str]:
-    return sorted(call_id for _, call_id in await store.log.unsettled_calls(CHATS, 0))
+    return sorted(
+        call_id for _, call_id in await store.log.unsettled_calls([(*chat, 0) for chat in CHATS], 0)
+    )
 
 
 async def test_open_calls_and_legs_that_make_no_call_yet_are_unsettled(store):
@@ -370,7 +372,7 @@ async def test_a_call_that_is_the_first_fact_for_hours_is_unsettled_as_well(stor
 
 
 async def test_nothing_is_unsettled_in_an_empty_store(store):
-    assert await store.log.unsettled_calls(CHATS, 0) == []
+    assert await store.log.unsettled_calls([(*chat, 0) for chat in CHATS], 0) == []
     assert await store.log.projected() == 0
     assert await store.reader.unforgotten() == []
     assert await store.reader.next(Checkpoint(), 10) == ([], Checkpoint())
@@ -418,7 +420,7 @@ async def test_the_same_scenario_leaves_the_same_to_be_done(scenario, database):
                 legs = await each.reader.unforgotten()
                 answers.append(
                     (
-                        sorted(await each.log.unsettled_calls(CHATS, 0)),
+                        sorted(await each.log.unsettled_calls([(*chat, 0) for chat in CHATS], 0)),
                         sorted(legs),
                         positions(await each.log.read_calls(legs, CHATS, ALL)),
                         await each.log.projected(),

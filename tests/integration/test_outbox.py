@@ -11,7 +11,7 @@ import pytest
 
 from actors.ports import Appended, StoreUnavailable, VersionConflict
 from adapters.preview.entities import from_html, utf16
-from adapters.telegram.api import BotApi, http_client
+from adapters.telegram.api import BotApi, Button, http_client
 from adapters.telegram.limits import Backoff, Rate, Rates
 from adapters.telegram.outbox import Outbox
 from calls.call import Call
@@ -672,6 +672,23 @@ async def test_html_that_telegram_does_not_take_is_sent_as_plain_text(house):
     await house.settled()
     assert house.server.standing(1) == ["ended 1.1:  & Co"]
     assert "parse_mode" not in house.server.requests[-1].fields
+
+
+WRONG_URL = Fault(400, "Bad Request: inline keyboard button URL 'https://pbx' is invalid: Wrong HTTP URL")
+
+
+async def test_what_telegram_refuses_for_a_reason_of_its_own_is_told_plainly_and_without_buttons(server):
+    markup = ((Button("Details", url="https://pbx/calls"),),)
+    async with a_house(server, markup=lambda *_: markup) as house:
+        server.script("sendMessage", WRONG_URL)
+        house.show(a_call("begun"))
+        await house.settled()
+        server.script("editMessageText", WRONG_URL)
+        house.show(a_call("ended"))
+        await house.settled()
+    assert server.standing(1) == ["ended 1.1:  & Co"]
+    buttons = ["reply_markup" in request.fields for request in server.requests]
+    assert buttons == [True, False, True, False]
 
 
 async def test_a_refused_token_stops_the_bot_until_it_is_set_anew(house, caplog):

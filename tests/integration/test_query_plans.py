@@ -243,7 +243,7 @@ async def test_the_begin_of_a_window_is_found_from_its_end(planned, window):
 async def test_open_and_recent_calls_are_found_without_reading_all_calls(planned):
     since = 59_900
     for sql, arguments in (
-        (reader.UNSETTLED, (ENTERPRISES, ["1001"] * len(ENTERPRISES), since, since)),
+        (reader.UNSETTLED, (ENTERPRISES, ["1001"] * len(ENTERPRISES), since, since, [0] * len(ENTERPRISES))),
         (CallTables(None)._sql(UNFORGOTTEN), (since,)),
     ):
         plan = await explain(planned, sql, *arguments, analyze=True)

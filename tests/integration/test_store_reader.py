@@ -295,7 +295,9 @@ VALUES ('0367', $1, 'in', 'pbx', $2, '{}', '{}', '{}', now(), 'live', '{}', $3)
 
 async def unsettled(connection: asyncpg.Connection, chats: list[tuple[str, int]], hours: float = 6) -> list:
     """Nothing is kept for a late leg's sake."""
-    return await unsettled_calls(connection, chats, timedelta(hours=hours), timedelta())
+    return await unsettled_calls(
+        connection, [(*chat, 0) for chat in chats], timedelta(hours=hours), timedelta()
+    )
 
 
 async def after_facts(connection: asyncpg.Connection, *deliveries: NewFact, outcome: str = "missed") -> list:
@@ -343,6 +345,14 @@ async def test_an_end_that_was_shown_before_the_newest_facts_were_known_is_not_t
         assert await after_facts(connection, edited("1.1", "ended", upto=2)) == [("0367", "1.1")]
         await put(connection, [edited("1.1", "ended", upto=3)])
         assert await unsettled(connection, [("0367", 1001)]) == []
+
+
+async def test_a_call_that_was_over_before_a_chat_was_to_be_shown_it_is_not_looked_at_for_its_sake(database):
+    async with connected(database.dsn) as connection:
+        await after_facts(connection)
+        window, none = timedelta(hours=6), timedelta()
+        assert await unsettled_calls(connection, [("0367", 1001, 2)], window, none) == [("0367", "1.1")]
+        assert await unsettled_calls(connection, [("0367", 1001, 4)], window, none) == []
 
 
 async def test_a_leg_that_was_told_of_and_belongs_elsewhere_since_has_to_be_untold(database):
@@ -394,7 +404,7 @@ async def test_a_call_that_was_heard_of_lately_is_unsettled_whatever_was_shown_o
         await connection.execute(CALL, "1.1", "missed", 1)
         await connection.execute(CALL, "2.2", "missed", 3)
         await put(connection, [arrival("9.9")], recorded_at=AT + timedelta(seconds=70))
-        chats, window = [("0367", 1001)], timedelta(hours=6)
+        chats, window = [("0367", 1001, 0)], timedelta(hours=6)
         assert await unsettled_calls(connection, chats, window, timedelta(seconds=60)) == [("0367", "2.2")]
 
 

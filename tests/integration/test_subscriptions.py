@@ -384,3 +384,15 @@ async def test_the_end_of_a_call_says_that_a_reply_is_to_follow(house):
         if fact.kind in {"delivery_sent", "delivery_edited"}:
             said[fact.stream] = msgspec.json.decode(fact.body).get("notice", False)
     assert said == {"delivery/1/1.1": False, "delivery/2/1.1": True, "notice/2/1.1": False}
+
+
+@pytest.mark.usefixtures("soon")
+async def test_after_a_restart_an_end_that_was_told_without_a_reply_does_not_ring(server):
+    log = MemoryLog()
+    async with a_house(server, log) as before:
+        await before.shown(MISSED, some(notify="edit"))
+        told = before.posts()
+    async with a_house(server, log) as after:
+        after.show(MISSED, some(notify="missed"), posts=told)
+        await after.settled()
+        assert after.texts() == [["ended 1.1"]]

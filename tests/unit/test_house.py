@@ -649,6 +649,50 @@ async def test_unsettled_calls_come_back_with_their_messages_and_are_shown_once(
         assert len(acts.cards.of(first)) <= 4
 
 
+def reads(chat_id: int, **wishes: object) -> NewFact:
+    return change(DirectoryChange("subscriber", str(chat_id), {"chat_id": chat_id, **wishes}))
+
+
+def shown_to(acts: Acting, call_id: str, chat_id: int) -> bool:
+    """False where the chat gets no more of the call."""
+    return not any(post.refused for post in acts.cards.posts[call_id].get(chat_id, ()))
+
+
+@pytest.mark.parametrize("restart", [True, False])
+async def test_who_comes_is_shown_open_calls_and_none_that_was_over_before(log, clock, restart):
+    async with acting(log, clock) as acts:
+        await acts.told(*played("2-2"), start(B, 100))
+        over = next(call.call_id for call in acts.cards.newest().values() if call.settled)
+        acts.cards.busy = {over}  # not all chats show its end yet
+        await acts.told(reads(2002))
+        await acts.project()
+        if not restart:
+            assert (shown_to(acts, over, CHAT), shown_to(acts, over, 2002)) == (True, False)
+            assert shown_to(acts, B, 2002)
+    if restart:
+        async with acting(log, clock) as acts:
+            assert (shown_to(acts, over, CHAT), shown_to(acts, over, 2002)) == (True, False)
+            assert shown_to(acts, B, 2002)
+
+
+async def test_after_a_restart_calls_that_a_filter_hid_stay_hidden_though_it_is_gone(log, clock):
+    async with acting(log, clock) as acts:
+        await acts.told(reads(2002, directions=["out"]), *played("2-2"), reads(2002))
+        call_id = acts.cards.shown[-1].call_id
+        await acts.project()
+    async with acting(log, clock) as acts:
+        assert (shown_to(acts, call_id, CHAT), shown_to(acts, call_id, 2002)) == (True, False)
+
+
+async def test_a_group_that_moved_is_shown_what_its_old_self_was_to_be_shown(log, clock):
+    async with acting(log, clock) as acts:
+        await acts.told(reads(-5), *played("2-2"))
+        call_id = acts.cards.shown[-1].call_id
+        acts.cards.busy = {call_id}
+        await acts.told(reads(-1005, moved_from=-5), change(DirectoryChange("subscriber", "-5")))
+        assert shown_to(acts, call_id, -1005)
+
+
 async def test_a_settled_call_whose_end_was_not_shown_comes_back(log, clock):
     async with acting(log, clock) as acts:
         facts = played("2-2")

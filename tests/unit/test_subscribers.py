@@ -67,7 +67,7 @@ async def test_a_group_that_moved_goes_on_under_its_new_id(log, subscribers):
     await subscribers.moved("0367", -5, -1005)
     assert dict(now(log)) == {
         "1001": JUNE.subscribers["1001"],
-        "-1005": Subscriber(chat_id=-1005, invited=True),
+        "-1005": Subscriber(chat_id=-1005, invited=True, moved_from=-5),
     }
     head = log.head
     await subscribers.moved("0367", -5, -1005)
@@ -76,8 +76,9 @@ async def test_a_group_that_moved_goes_on_under_its_new_id(log, subscribers):
 
 def test_a_group_comes_before_it_goes_and_one_that_was_known_as_gone_is_on_again():
     known = {"-5": Subscriber(chat_id=-5), "-6": Subscriber(chat_id=-6, notify="missed", off="kicked")}
-    assert moved(known, -5, -7) == DirectoryChange("subscriber", "-7", {"chat_id": -7})
-    assert moved(known, -5, -6) == DirectoryChange("subscriber", "-6", {"chat_id": -6, "notify": "missed"})
+    assert moved(known, -5, -7) == DirectoryChange("subscriber", "-7", {"chat_id": -7, "moved_from": -5})
+    back = {"chat_id": -6, "notify": "missed", "moved_from": -5}
+    assert moved(known, -5, -6) == DirectoryChange("subscriber", "-6", back)
     known["-6"] = Subscriber(chat_id=-6)
     assert moved(known, -5, -6) == DirectoryChange("subscriber", "-5")
     assert moved(known, -5, -5) is None
