@@ -142,7 +142,7 @@ class Judge:
     def _look(self, one: Enterprise, chat_id: int) -> None:
         """Each call of the enterprise has one message with its last text; nothing else stands in the chat."""
         strays = {id_: one for id_, one in self.telegram.chats[chat_id].items() if not one.deleted}
-        lost: list[tuple[str, set[str]]] = []
+        lost: list[str] = []
         for call in self.truth.of(one):
             where = f"{call.enterprise}/{call.call_id} in {chat_id}"
             self.cards += 1
@@ -152,12 +152,12 @@ class Judge:
             live = [post for post in posts if post.live]
             if not live and any(post.refused == "ambiguous" for post in posts) and len(tries) > 1:
                 self.given_up += 1
-                lost += [(f"{where}, first", set(tries)), (f"{where}, second", set(tries))]
+                lost += tries
                 continue
             if len(live) != 1:
                 self.wrong.append(f"{where}: {len(live)} messages known: {posts}")
                 continue
-            lost.append((where, set(tries)))
+            lost += tries
             message = strays.pop(live[0].message_id or 0, None)
             if message is None:
                 self.wrong.append(f"{where}: its message does not stand: {live}")
@@ -201,18 +201,18 @@ class Judge:
         text = self._html[message.chat_id].get(message.text, message.text)
         return not message.deleted and _HISTORY.sub("", text) == self.truth.text(call)
 
-    def _explain(self, chat_id: int, strays: dict[int, Message], lost: list[tuple[str, set[str]]]) -> None:
-        """A second message may stand where its sending was never answered, one a call."""
+    def _explain(self, chat_id: int, strays: dict[int, Message], lost: list[str]) -> None:
+        """A further message may stand where its sending was never answered: one a try."""
         for message in strays.values():
             text = message.texts[0]
             text = self._html[chat_id].get(text, text)
             shown = {fingerprint(text), fingerprint(_HISTORY.sub("", text))}
-            place = next((place for place, (_, tries) in enumerate(lost) if shown & tries), None)
-            if place is None or not (self.deaths or message.unheard):
+            tried = next((one for one in lost if one in shown), None)
+            if tried is None or not (self.deaths or message.unheard):
                 self.wrong.append(f"{chat_id}: nobody's message {message}")
             else:
                 self.twice += 1
-                del lost[place]
+                lost.remove(tried)
 
 
 # how often
