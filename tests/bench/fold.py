@@ -3,12 +3,12 @@
 ``python -m tests.bench.fold`` measures in a process of its own.
 """
 
-import gc
 import itertools
 import json
 import time
 from datetime import UTC, datetime, timedelta
 
+from adapters.serving import calm_collector
 from calls.directory import Directory
 from calls.events import read_event
 from calls.exchange import Exchange
@@ -50,8 +50,7 @@ def noticed(call: list[HostEvent]) -> list[tuple[str, str, bytes]]:
 
 def main() -> None:
     told = facts(EVENTS)
-    gc.collect()
-    gc.freeze()
+    calm_collector()  # as in the service
     begun = time.perf_counter()
     for fact in told:
         read_event(fact.body)
