@@ -49,7 +49,10 @@ class Bots:
         return None if known is None else self._bot(enterprise, known[1], self._client)
 
     def replace(self, secrets: Mapping[str, SecretEntry]) -> None:
-        """Make the outbox speak by these bots; a bot whose token cannot be read is reported and silent."""
+        """Make the outbox speak by these bots; a bot whose token cannot be read is reported and silent.
+
+        One that Telegram has refused is tried anew, also with the same token.
+        """
         for number in self._known.keys() - secrets.keys():
             self._outbox.set_bot(number, None)
             del self._known[number]
@@ -61,7 +64,7 @@ class Bots:
                 self._outbox.set_bot(number, None)
                 self._known.pop(number, None)
                 continue
-            if self._known.get(number) == (entry.bot, token):
+            if self._known.get(number) == (entry.bot, token) and not self._outbox.bot_off(number):
                 continue
             self._known[number] = (entry.bot, token)
             self._outbox.set_bot(number, self._bot(number, token, self._client))

@@ -190,9 +190,12 @@ class Service:
         self.bots = Bots(self.outbox, self.preview, api, client, inside, self.listening, ear)
 
     def _page_base(self, enterprise: str) -> str:
-        """Where readers of an enterprise's messages reach the pages: those of the preview sit at this machine."""
-        here = self.settings.base_url if self.bots.previewed(enterprise) else ""
-        return self.settings.public_url or here
+        """Where readers of an enterprise's messages are signed in: those of the preview, at this machine."""
+        return self.settings.base_url if self.bots.previewed(enterprise) else ""
+
+    def _recording_base(self, enterprise: str) -> str:
+        """Where readers of an enterprise's messages reach recordings, for which nobody signs in."""
+        return self.settings.public_url or self._page_base(enterprise)
 
     # what the parts tell each other
 
@@ -217,7 +220,7 @@ class Service:
         self.listening.resume()
 
     def _render(self, call: Call, directory: Directory) -> str:
-        base = self._page_base(call.enterprise)
+        base = self._recording_base(call.enterprise)
         return render(call, directory, partial(address, base)) if base else render(call, directory)
 
     def _projected(self, checkpoint: Checkpoint) -> None:

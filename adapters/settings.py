@@ -64,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting, checked. ``data_dir`` is absolute; ``call_settle`` and ``call_silence`` are seconds.
 
     ``metrics_host`` and ``metrics_port``: where /metrics listens by itself (CONTRACT 4.2); without a port it
-    is served beside the rest. ``public_url``: base under which readers reach the pages, "" for nowhere;
+    is served beside the rest. ``public_url``: base under which readers reach recordings, "" for nowhere;
     ``telegram_webhook``: base under which Telegram reaches this service, "" to ask it instead.
     """
 
@@ -256,6 +256,17 @@ def _optional_web_base(text: str) -> str:
     return _web_base(text) if text else ""
 
 
+def _optional_public_base(text: str) -> str:
+    """A base that may stand in a message: Telegram takes no link to ``localhost`` or to a host without a dot."""
+    if not text:
+        return text
+    base = _web_base(text)
+    host = (urlsplit(base).hostname or "").rstrip(".")
+    _require("." in host or ":" in host)  # a colon is of an IPv6 address alone
+    _require(host.rpartition(".")[2] != "localhost")
+    return base
+
+
 def _seconds(text: str) -> float:
     _require(re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) is not None)
     _require(0 < float(text) <= 7 * _DAY)
@@ -274,6 +285,10 @@ _FORMATS: Final = get_args(LogFormat)
 _LEVELS: Final = get_args(LogLevel)
 _SECONDS: Final = "seconds, above 0 and at most 604800 (a week)"
 _BASE: Final = "http(s)://host[:port][/path] without user and query"
+_PUBLIC: Final = (
+    "http(s)://host[:port][/path] without user and query, the host an IP address or a name with a dot "
+    "(Telegram takes no other in a link), or empty (no links to recordings)"
+)
 _PORT: Final = "a whole number from 0 to 65535 (0: any that is free)"
 
 _SETTINGS: Final[Mapping[str, _Setting]] = {
@@ -294,6 +309,6 @@ _SETTINGS: Final[Mapping[str, _Setting]] = {
     "log_level": _Setting("info", _one_of(_LEVELS), ", ".join(_LEVELS)),
     "metrics_host": _Setting("", _optional_host, "an address or a host name, or empty"),
     "metrics_port": _Setting("", _optional_port, _PORT + ", or empty (beside the rest)"),
-    "public_url": _Setting("", _optional_web_base, _BASE + ", or empty (messages have no links to pages)"),
+    "public_url": _Setting("", _optional_public_base, _PUBLIC),
     "telegram_webhook": _Setting("", _optional_web_base, _BASE + ", or empty (long polling)"),
 }

@@ -27,7 +27,7 @@ class Buttons:
     """Makes them, and finds the call of one that was pressed.
 
     ``key``: secret and the same after a restart. ``page_base``: where the pages of an enterprise's calls can be
-    reached by its readers, "" for nowhere.
+    reached by its readers, who are signed in there, "" for nowhere.
     """
 
     def __init__(self, key: Secret, page_base: Callable[[str], str]) -> None:

@@ -1,6 +1,6 @@
 """The desk: who asks, what they may, and what they are answered.
 
-Only subscribers of an enterprise whose bot was asked are answered; strangers get one polite line an hour.
+Only subscribers of an enterprise whose bot was asked are answered; strangers get a polite line an hour.
 """
 
 import asyncio
@@ -40,14 +40,17 @@ from adapters.telegram.errors import (
 )
 from adapters.telegram.html_cut import cut
 from adapters.telegram.updates import CallbackQuery, ChatMemberUpdated, Message
-from calls.directory import STOPPED, Directory, Subscriber, shorten
+from calls.directory import Directory, Subscriber, shorten
 
 log = structlog.get_logger(__name__)
 
 POLITE_EVERY: Final = 3600.0
-"""Seconds between two lines to a chat that may not ask."""
+"""Seconds in which a chat that may not ask is told a line once, and TRIES times that an invitation is not good."""
+TRIES: Final = 5
 STRANGERS: Final = 10_000
-"""Chats whose last line is remembered."""
+"""Lines to such chats that are remembered."""
+AGAIN: Final = 1.0
+"""Seconds before an answer is sent once more that did not reach Telegram."""
 LONGEST_WAIT: Final = 10.0
 """Seconds that an answer waits where Telegram says so; who asked may ask again."""
 _COMMAND: Final = re.compile(
@@ -63,6 +66,14 @@ class Command(msgspec.Struct, frozen=True):
     name: str = ""
     bot: str = ""
     rest: str = ""
+
+
+class Pressed(msgspec.Struct, frozen=True):
+    """What a press is told, "" for nothing, and what its message is to show by the bot of ``enterprise``."""
+
+    said: str = ""
+    enterprise: str = ""
+    shown: Menu | None = None
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -108,7 +119,8 @@ class Desk:
         self._directory, self._turns, self._subscribers = directory, turns, subscribers
         self._invitations, self._lists, self._call_backs = invitations, lists, call_backs
         self._now, self._monotonic = now, monotonic
-        self._told: OrderedDict[tuple[str, int], float] = OrderedDict()
+        self._told: OrderedDict[tuple[str, int, str], tuple[float, ...]] = OrderedDict()
+        """By bot, chat and line: when it was said lately."""
         self._names: dict[str, str] = {}
         self._answers: dict[str, Answer] = {
             "start": self._known,
@@ -146,6 +158,8 @@ class Desk:
             return
         if asked is not None and asked.bot and not await self._is_called(heard.bot, asked.bot):
             return
+        if asked is not None and chat_id < 0 and not asked.bot and asked.name not in self._answers:
+            return  # in a group, that is another bot's
         try:
             await self._answer(heard, chat_id, asked or Command())
         except _TROUBLE as error:
@@ -163,7 +177,8 @@ class Desk:
         if readers:
             await self._serve(readers, chat_id, asked)
             return
-        asleep = [one for one in self._entries(heard.enterprises, chat_id) if one.subscriber.off == STOPPED]
+        known = self._entries(heard.enterprises, chat_id)
+        asleep = [one for one in known if wishes.returned(one.subscriber) is not None]
         if asleep and asked.name == "start":
             for entry in asleep:
                 text = entry.texts.back.format(entry.name)
@@ -185,16 +200,24 @@ class Desk:
             await self._say(entry.number, chat_id, shown)
 
     async def _invited(self, heard: Heard, chat_id: int, key: str) -> None:
-        """Let a chat in that has a good key; who has none is told so as seldom as a stranger."""
+        """Let a chat in that has a good key; who has none is told so a few times an hour.
+
+        Who is in already leaves the key to others.
+        """
         now = self._now()
+        readers = {entry.number: entry for entry in self._readers(heard.enterprises, chat_id)}
         number = None
         if _KEY.fullmatch(key):
-            number = await self._invitations.reserve(key, chat_id, heard.enterprises, now)
+            if inside := readers.get(await self._invitations.good(key, tuple(readers), now) or ""):
+                await self._say(inside.number, chat_id, await self._known(inside, ""))
+                return
+            others = [other for other in heard.enterprises if other not in readers]
+            number = await self._invitations.reserve(key, chat_id, others, now)
         if number is None:
-            if readers := self._readers(heard.enterprises, chat_id):
-                await self._say(readers[0].number, chat_id, readers[0].texts.void)
+            if entry := next(iter(readers.values()), None):
+                await self._say(entry.number, chat_id, entry.texts.void)
             else:
-                await self._polite(heard, chat_id, self._texts(heard).void)
+                await self._polite(heard, chat_id, self._texts(heard).void, TRIES)
             return
         entry = Entry(self._directory(number), Subscriber(chat_id=chat_id))
         text = entry.texts.welcome.format(entry.name)
@@ -216,7 +239,7 @@ class Desk:
         return await self._lists.answer(which, entry.subscriber, entry.directory)
 
     async def _customer(self, entry: Entry, typed: str) -> str:
-        return await self._lists.customer(typed, entry.directory)
+        return await self._lists.customer(typed, entry.subscriber, entry.directory)
 
     async def _settings(self, entry: Entry, _: str) -> Menu:
         return wishes.menu(entry.subscriber, entry.directory, self._now())
@@ -245,43 +268,45 @@ class Desk:
     # buttons
 
     async def _pressed(self, heard: Heard, query: CallbackQuery) -> None:
-        said = ""
+        pressed = Pressed()
         try:
             if query.message is not None:
                 readers = self._readers(heard.enterprises, query.message.chat.id)
-                said = await self._press(readers, query.message, query) if readers else ""
+                stranger = Pressed(self._texts(heard).said_stranger)
+                pressed = await self._press(readers, query.message, query) if readers else stranger
         except _TROUBLE as error:
             log.warning("a press was not answered", reason=f"{type(error).__name__}: {error}")
-            said = self._texts(heard).said_later
+            pressed = Pressed(self._texts(heard).said_later)
         try:
-            await heard.bot.answer_callback_query(query.id, said)
+            # before the edit, which may have to wait for its turn while the button turns its wheel
+            await heard.bot.answer_callback_query(query.id, pressed.said)
         except TelegramError as error:
             log.info("a press waits in vain", reason=str(error))
+        if query.message is not None and pressed.shown is not None:
+            await self._edit(pressed.enterprise, query.message, pressed.shown)
 
-    async def _press(self, readers: Sequence[Entry], message: Message, query: CallbackQuery) -> str:
-        """What the press is told, "" for nothing."""
+    async def _press(self, readers: Sequence[Entry], message: Message, query: CallbackQuery) -> Pressed:
         if query.data.startswith(CALL_BACK):
             numbers = [entry.number for entry in readers]
             outcome = await self._call_backs.press(numbers, message.chat.id, query.sender.id, query.data)
-            return _told(outcome, readers[0].texts)
+            return Pressed(_told(outcome, readers[0].texts))
         press = wishes.read_press(query.data)
         entry = next((one for one in readers if press and one.number == press.enterprise), None)
         if press is None or entry is None:
-            return readers[0].texts.said_over
+            return Pressed(readers[0].texts.said_over)
         subscriber: Subscriber | None = entry.subscriber
         if press.field:
             if wishes.wished(entry.subscriber, press, entry.directory) is None:
-                return entry.texts.said_over
+                return Pressed(entry.texts.said_over)
             subscriber = await self._subscribers.wish(
                 entry.number, message.chat.id, _still(press, entry.directory)
             )
         if subscriber is None:
-            return entry.texts.said_later
+            return Pressed(entry.texts.said_later)
         shown = wishes.menu(subscriber, entry.directory, self._now(), press.view, press.page)
         if len(readers) > 1:
             shown = msgspec.structs.replace(shown, text=_headed(entry, shown.text))
-        await self._edit(entry.number, message, shown)
-        return ""
+        return Pressed("", entry.number, shown)
 
     # chats that come and go
 
@@ -291,6 +316,10 @@ class Desk:
             reason = Blocked.reason if chat_id > 0 else Kicked.reason
             for entry in self._readers(heard.enterprises, chat_id):
                 await self._subscribers.gone(entry.number, chat_id, reason)
+        elif chat_id > 0:
+            # Telegram's own "Start" sends /start too: that is answered
+            for entry in self._entries(heard.enterprises, chat_id):
+                await self._subscribers.wish(entry.number, chat_id, wishes.unblocked)
         elif chat_id < 0 and not self._readers(heard.enterprises, chat_id):
             await self._polite(heard, chat_id, self._texts(heard).stranger)
 
@@ -319,12 +348,13 @@ class Desk:
 
     # what is sent
 
-    async def _polite(self, heard: Heard, chat_id: int, text: str) -> None:
-        key, now = (heard.bot.key, chat_id), self._monotonic()
-        told = self._told.get(key)
-        if told is not None and now - told < POLITE_EVERY:
+    async def _polite(self, heard: Heard, chat_id: int, text: str, times: int = 1) -> None:
+        """Say a line to a chat that may not ask, so many times an hour."""
+        key, now = (heard.bot.key, chat_id, text), self._monotonic()
+        told = tuple(at for at in self._told.get(key, ()) if now - at < POLITE_EVERY)
+        if len(told) >= times:
             return
-        self._told[key] = now
+        self._told[key] = (*told, now)
         self._told.move_to_end(key)
         if len(self._told) > STRANGERS:
             self._told.popitem(last=False)
@@ -357,16 +387,15 @@ class Desk:
                 return
             try:
                 await request(bot)
-            except (TooManyRequests, Unreachable, ServerError) as error:
-                wait = error.retry_after if isinstance(error, TooManyRequests) else 1.0
-                if last or wait > LONGEST_WAIT:
-                    log.warning("an answer was not sent", chat=chat_id, reason=str(error))
+            except TelegramError as error:
+                self._turns.told(enterprise, chat_id, error)
+                wait = _wait(error)
+                if last or wait is None or wait > LONGEST_WAIT:
+                    await self._refused(enterprise, chat_id, error)
                     return
                 await asyncio.sleep(wait)
-            except TelegramError as error:
-                await self._refused(enterprise, chat_id, error)
-                return
             else:
+                self._turns.told(enterprise, chat_id, None)
                 return
 
     async def _refused(self, enterprise: str, chat_id: int, error: TelegramError) -> None:
@@ -385,6 +414,13 @@ def read_command(text: str) -> Command | None:
     if found is None:
         return None
     return Command(found["name"].lower(), found["bot"] or "", (found["rest"] or "").strip())
+
+
+def _wait(error: TelegramError) -> float | None:
+    """Seconds after which the same answer may well be taken; None for never."""
+    if isinstance(error, TooManyRequests):
+        return error.retry_after
+    return AGAIN if isinstance(error, Unreachable | ServerError) else None
 
 
 def _still(press: Press, directory: Directory) -> Decide:

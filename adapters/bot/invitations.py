@@ -29,6 +29,10 @@ WHERE digest = $1 AND enterprise = ANY($3::text[]) AND expires_at > $4 AND used_
   AND (chat_id IS NULL OR chat_id = $2)
 RETURNING enterprise
 """
+_GOOD: Final = """
+SELECT enterprise FROM invitations
+WHERE digest = $1 AND enterprise = ANY($2::text[]) AND expires_at > $3 AND used_at IS NULL AND chat_id IS NULL
+"""
 _USED: Final = "UPDATE invitations SET used_at = $2 WHERE digest = $1 AND used_at IS NULL"
 
 
@@ -62,6 +66,11 @@ class Invitations:
         Until it is ``used``, the same chat may come again: nobody loses an invitation to a crash.
         """
         found: str | None = await self._pool.fetchval(_RESERVE, _digest(key), chat_id, list(enterprises), now)
+        return found
+
+    async def good(self, key: str, enterprises: Sequence[str], now: datetime) -> str | None:
+        """The enterprise, of these, that a key which is nobody's yet would let a chat in to; it stays nobody's."""
+        found: str | None = await self._pool.fetchval(_GOOD, _digest(key), list(enterprises), now)
         return found
 
     async def used(self, key: str, now: datetime) -> None:

@@ -5,6 +5,7 @@ handled, or after SETTLE seconds.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Literal
 
@@ -15,8 +16,9 @@ from adapters.bot.inbox import Heard, Inbox
 from adapters.bot.texts import TEXTS
 from adapters.secret import Secret
 from adapters.telegram.api import POLL, BotApi, BotCommand
-from adapters.telegram.errors import Conflict, TelegramError, Unauthorized
+from adapters.telegram.errors import Conflict, TelegramError, TooManyRequests, Unauthorized
 from adapters.telegram.limits import Backoff
+from adapters.telegram.refusal import KNOCK, outlast
 from adapters.telegram.updates import Update
 from calls.directory import Language
 
@@ -40,8 +42,12 @@ CALM: Final = 60.0
 """Seconds without a conflict after which nobody else is thought to ask."""
 STOP_WITHIN: Final = 3.0
 """Seconds for what is being handled at a stop; Telegram tells again what was not."""
+REMEMBERED: Final = 500
+"""Updates of a bot by webhook whose numbers are remembered: Telegram tells again what was not answered in time."""
 AT_LEAST: Final = 1.0
 """Seconds that a poll takes which brought nothing, whoever answers it."""
+APART: Final = 0.05
+"""Seconds between the beginnings of two bots: hundreds that begin, and ask again, all at once would hold up the cards."""
 _TROUBLE: Final[frozenset[State]] = frozenset(
     {"second poller", "webhook elsewhere", "unreachable", "refused"}
 )
@@ -70,6 +76,8 @@ class _Ear:
         self.offset = 0
         self.failures = 0
         self.conflict_at: float | None = None
+        self.taken: OrderedDict[int, asyncio.Future[None]] = OrderedDict()
+        """By number, what came by webhook; done when it was handled."""
 
     def become(self, state: State, reason: str = "") -> None:
         """Say what is new."""
@@ -100,10 +108,11 @@ class Listening:
         chance: Callable[[], float],
         monotonic: Callable[[], float],
         again: Backoff = AGAIN,
+        knock: Backoff = KNOCK,
     ) -> None:
         self._inbox = Inbox(handle)
         self._webhook, self._secret, self._language = webhook, secret, language
-        self._chance, self._monotonic, self._again = chance, monotonic, again
+        self._chance, self._monotonic, self._again, self._knock = chance, monotonic, again, knock
         self._ears: dict[str, _Ear] = {}
         self._active = False
         self._stopping = asyncio.Event()
@@ -135,15 +144,18 @@ class Listening:
             self._deafen(ear)
 
     def replace(self, listeners: Mapping[str, Listener]) -> None:
-        """From now on these bots listen, by their keys; one that is known goes on as it is."""
+        """From now on these bots listen, by their keys; one that is known goes on, one that is refused tries anew."""
         for key in self._ears.keys() - listeners.keys():
             self._deafen(self._ears.pop(key))
         for key, listener in listeners.items():
             known = self._ears.get(key)
             if known is None:
                 self._ears[key] = _Ear(listener)
-            elif known.listener.enterprises != listener.enterprises:
+                continue
+            if known.listener.enterprises != listener.enterprises:
                 known.listener = listener
+            if known.state == "refused":
+                self._deafen(known)
         self._arrange()
 
     @property
@@ -159,12 +171,19 @@ class Listening:
     async def take(self, key: str, update: Update) -> None:
         """Take an update that came by itself; returns when it was handled, after SETTLE seconds at the latest.
 
-        Raises NotListeningError.
+        One that a webhook tells again is not handled again. Raises NotListeningError.
         """
         ear = self._ears.get(key)
         if ear is None or not self._active or self._group is None:
             raise NotListeningError
-        await asyncio.wait([self._put(ear, update)], timeout=SETTLE)
+        handled = ear.taken.get(update.update_id)
+        if handled is None:
+            handled = self._put(ear, update)
+            if ear.listener.polled:  # those of the preview have no numbers of their own
+                ear.taken[update.update_id] = handled
+                if len(ear.taken) > REMEMBERED:
+                    ear.taken.popitem(last=False)
+        await asyncio.wait([handled], timeout=SETTLE)
 
     def _put(self, ear: _Ear, update: Update) -> "asyncio.Future[None]":
         return self._inbox.put(Heard(ear.listener.bot, ear.listener.enterprises, update))
@@ -172,9 +191,9 @@ class Listening:
     def _arrange(self) -> None:
         if not self._active or self._group is None:
             return
-        for key, ear in self._ears.items():
-            if ear.task is None and ear.listener.polled:
-                ear.task = self._group.create_task(self._listen(ear), name=f"bot {key} listens")
+        deaf = {key: ear for key, ear in self._ears.items() if ear.task is None and ear.listener.polled}
+        for place, (key, ear) in enumerate(deaf.items()):
+            ear.task = self._group.create_task(self._listen(ear, place * APART), name=f"bot {key} listens")
 
     def _deafen(self, ear: _Ear) -> None:
         if ear.task is not None:
@@ -183,8 +202,9 @@ class Listening:
         if ear.listener.polled:
             ear.state, ear.begun = "waiting", False
 
-    async def _listen(self, ear: _Ear) -> None:
-        """Until the bot is refused, or for ever; a bot with a webhook has nothing more to ask."""
+    async def _listen(self, ear: _Ear, after: float) -> None:
+        """For ever, ``after`` so many seconds; a bot with a webhook has nothing more to ask."""
+        await asyncio.sleep(after)
         while True:
             try:
                 if not ear.begun:
@@ -195,17 +215,28 @@ class Listening:
                 if ear.state == "waiting":
                     ear.become("listening")
                 await self._poll(ear)
-            except Unauthorized as error:
-                ear.become("refused", error.description)
-                return
             except TelegramError as error:
+                if isinstance(error, Unauthorized) and await self._outlast(ear):
+                    continue
                 self._failed(ear, error)
-                await asyncio.sleep(self._again.after(ear.failures, self._chance()))
+                least = error.retry_after if isinstance(error, TooManyRequests) else 0.0
+                await asyncio.sleep(max(least, self._again.after(ear.failures, self._chance())))
             except Exception:
                 # one bot's accident may silence neither it nor the others
                 log.exception("an accident in listening", enterprises=list(ear.listener.enterprises))
                 ear.failures += 1
                 await asyncio.sleep(self._again.after(ear.failures, self._chance()))
+
+    async def _outlast(self, ear: _Ear) -> bool:
+        """Wait until the bot is taken again; False where it is not the bot that was refused."""
+
+        def refused(description: str) -> None:
+            ear.become("refused", description)
+
+        if not await outlast(ear.listener.bot, refused, self._chance, self._knock):
+            return False
+        ear.become("waiting")
+        return True
 
     async def _begin(self, ear: _Ear) -> None:
         bot = ear.listener.bot

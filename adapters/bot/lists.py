@@ -68,8 +68,11 @@ class Lists:
             return f"{nothing[which]}\n{texts.selected}" if subscriber.selective else nothing[which]
         return "\n".join([titles[which], *_by_day(found, directory)])
 
-    async def customer(self, typed: str, directory: Directory) -> str:
-        """What is known of the customer whose number was typed, as HTML."""
+    async def customer(self, typed: str, subscriber: Subscriber, directory: Directory) -> str:
+        """What is known of the customer whose number was typed, as HTML.
+
+        Who is not shown every call learns of those that are shown, and no totals, which count the others too.
+        """
         texts = TEXTS[directory.profile.language]
         if not typed.strip():
             return texts.customer_usage
@@ -80,14 +83,21 @@ class Lists:
         row = await self._pool.fetchrow(_CUSTOMER, number, phone)
         if row is None:
             return texts.customer_unknown.format(display(phone))
-        calls = await self._pool.fetch(_CALLS_OF, number, phone, OF_CUSTOMER)
+        read = READ if subscriber.selective else OF_CUSTOMER
+        calls = map(call_of, await self._pool.fetch(_CALLS_OF, number, phone, read))
+        shown = [call for call in calls if concerns(subscriber, call, directory)][:OF_CUSTOMER]
+        if subscriber.selective and not shown:
+            return f"{texts.customer_unknown.format(display(phone))}\n{texts.selected}"
         name = f" {html.escape(shorten(row['name']), quote=False)}" if row["name"] else ""
+        totals = (
+            texts.incoming.format(row["in_total"], row["in_answered"], row["in_missed"]),
+            texts.outgoing.format(row["out_total"], row["out_answered"], row["out_missed"]),
+        )
         return "\n".join(
             [
                 f"💰 <b>{display(phone)}</b>{name}",
-                texts.incoming.format(row["in_total"], row["in_answered"], row["in_missed"]),
-                texts.outgoing.format(row["out_total"], row["out_answered"], row["out_missed"]),
-                *_by_day([call_of(one) for one in calls], directory),
+                *((texts.selected,) if subscriber.selective else totals),
+                *_by_day(shown, directory),
             ]
         )
 

@@ -7,6 +7,7 @@ import structlog
 
 from actors.ports import Appended
 from adapters.telegram.api import BotApi
+from adapters.telegram.errors import TelegramError
 from calls.callbacks import CallbackRequested
 from calls.directory import Directory, Subscriber
 from calls.facts import NewFact
@@ -40,6 +41,10 @@ class Turns(Protocol):
 
     async def turn(self, enterprise: str, chat_id: int) -> BotApi | None:
         """Wait for a turn; the bot, None where nobody may speak now."""
+        ...
+
+    def told(self, enterprise: str, chat_id: int, error: TelegramError | None) -> None:
+        """What became of the request, None for well: the cards heed what Telegram said of it."""
         ...
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from adapters.bot.texts import TEXTS, Texts
 from adapters.telegram.api import Button, Markup
+from adapters.telegram.errors import Blocked, Deactivated
 from calls.card_texts import WORDS
 from calls.cards import local_time
 from calls.directory import STOPPED, Directory, Ending, Notify, Side, Subscriber, shorten
@@ -180,9 +181,20 @@ def stopped(known: Subscriber | None) -> Subscriber | None:
     return msgspec.structs.replace(known, off=STOPPED) if known and not known.off else None
 
 
+def lapsed(known: Subscriber) -> bool:
+    """True where somebody, not a group, was switched off for what pressing Start undoes."""
+    return known.chat_id > 0 and known.off in {Blocked.reason, Deactivated.reason}
+
+
 def returned(known: Subscriber | None) -> Subscriber | None:
     """Who wants to be shown calls again; whoever was switched off by something else stays off."""
-    return msgspec.structs.replace(known, off="") if known and known.off == STOPPED else None
+    comes_back = known is not None and (known.off == STOPPED or lapsed(known))
+    return msgspec.structs.replace(known, off="") if known and comes_back else None
+
+
+def unblocked(known: Subscriber | None) -> Subscriber | None:
+    """Who lets the bot write again; who wished for nothing is asked for ``/start``."""
+    return msgspec.structs.replace(known, off="") if known and lapsed(known) else None
 
 
 def cleared(known: Subscriber | None) -> Subscriber | None:

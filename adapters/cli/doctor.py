@@ -43,25 +43,27 @@ LONG_TRANSACTION = 30
 """Seconds after which an open transaction is named: readers wait for it."""
 ASK_WITHIN = 5.0
 WAYS_BACK: Final = {
-    Blocked.reason: "let the chat start the bot again, then",
+    Blocked.reason: "it comes back by pressing Start in the chat with the bot; or",
     Kicked.reason: "take the bot into the group again, then",
     NoRights.reason: "let the bot write in the group, then",
     ChatNotFound.reason: "see whether chat_id is right and the chat has started the bot, then",
-    Deactivated.reason: "take it out of the directory file, or, where the account is back,",
+    Deactivated.reason: "where the account is back, it comes back by pressing Start in the chat with the bot; or",
     STOPPED: "it wished so, and comes back by sending /start to the bot; or",
 }
-"""By the reason for which a subscriber is off: what comes before an apply."""
+"""By the reason for which a subscriber is off: what comes before an apply, or before an invitation."""
 
 
 OTHERS: Final = {
     "second poller": "another program asks for this bot's updates: stop it, or give it a bot of its own",
     "webhook elsewhere": "another program set a webhook: stop it, then start callfold serve anew",
+    "refused": "Telegram refuses its token: ask @BotFather for one, then callfold apply; the same file tries at once",
 }
 """By the state of a bot's listening: what to do."""
 
 
 class _Stats(msgspec.Struct):
     bots: dict[str, str] = {}
+    bots_off: list[str] = []
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -165,7 +167,9 @@ async def _contents(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
             if one.off:
                 before = WAYS_BACK.get(one.off, "let the bot write to the chat again, then")
                 says = f"off, is shown no calls: {one.off}"
-                do = f"{before} callfold apply FILE.toml that lists it"
+                listed = "callfold apply FILE.toml that lists it"
+                invited = f"callfold invite --enterprise {number}, for this chat to send the /start of"
+                do = f"{before} {invited if one.invited else listed}"
                 yield Finding(f"subscriber {one.chat_id} of {number}", "note", says, do)
 
 
@@ -241,7 +245,7 @@ async def _service(database: Database, settings: Settings) -> AsyncIterator[Find
 
 
 async def _listening(url: str, settings: Settings) -> AsyncIterator[Finding]:
-    """Bots of the running service that do not hear commands, because somebody else does."""
+    """Bots of the running service that show nothing, or do not hear commands."""
     bearer = {"Authorization": f"Bearer {admin_token(settings)}"}
     try:
         async with httpx.AsyncClient(timeout=ASK_WITHIN, trust_env=False, headers=bearer) as client:
@@ -249,6 +253,9 @@ async def _listening(url: str, settings: Settings) -> AsyncIterator[Finding]:
     except (httpx.HTTPError, msgspec.DecodeError) as error:
         yield Finding("listening", "note", f"{url}/stats does not tell: {type(error).__name__}")
         return
+    for number in told.bots_off:
+        says = "nothing is sent: Telegram refused the bot's token; it is asked again every few minutes"
+        yield Finding(f"cards of {number}", "wrong", says, OTHERS["refused"])
     for number, state in told.bots.items():
         if state in OTHERS:
             yield Finding(f"listening of {number}", "wrong", f"no commands are heard: {state}", OTHERS[state])

@@ -21,8 +21,9 @@ from adapters.telegram.errors import (
     TelegramError,
     Unreachable,
     error_of_answer,
+    error_of_stranger,
 )
-from adapters.telegram.updates import HEARD, Update, read_update
+from adapters.telegram.updates import HEARD, Update, read_update, readable
 from otel.redaction import redact_text
 
 # Connect and wait for a free connection 3 s, each read 10 s; all of it never more than TOTAL seconds.
@@ -35,6 +36,7 @@ _T = TypeVar("_T")
 
 _TOKEN: Final = re.compile(r"[0-9A-Za-z:_-]+")
 _NO_PARAMETERS: Final = Parameters()
+_logger: Final = logging.getLogger(__name__)
 
 
 class _Answer(msgspec.Struct):
@@ -171,13 +173,17 @@ class BotApi:
         """What was heard from update ``offset`` on (getUpdates); those before it are done with.
 
         Waits up to ``wait`` seconds for the first. Raises Conflict where somebody else asks, or a webhook is set.
+        What cannot be read at all is stepped over, which the log says.
         """
         fields = {"offset": offset, "timeout": wait, "allowed_updates": HEARD}
         found = await self._call("getUpdates", fields, list[msgspec.Raw], patience=float(wait))
-        try:
-            return [read_update(raw) for raw in found]
-        except msgspec.DecodeError:
-            raise Ambiguous("getUpdates", "an update without a number") from None
+        updates = []
+        for raw in found:
+            try:
+                updates.append(read_update(raw))
+            except msgspec.DecodeError as error:
+                _logger.warning("something that is no update was heard and is left: %s", error)
+        return updates
 
     async def set_webhook(self, url: str, secret: Secret) -> None:
         """Have updates sent to ``url``, each with ``secret`` in a header (setWebhook)."""
@@ -255,18 +261,28 @@ def _content(text: str, html: bool, markup: Markup | None) -> dict[str, Any]:
     return fields
 
 
-def _result(method: str, response: httpx.Response, result: type[_T]) -> _T:
+def _answer(content: bytes) -> _Answer | None:
+    """An answer of the Bot API, also where a text in it is none; None for one that is of somebody else."""
     try:
-        answer = msgspec.json.decode(response.content, type=_Answer)
+        return msgspec.json.decode(content, type=_Answer)
     except (msgspec.DecodeError, UnicodeDecodeError):
+        told = readable(content)
+    try:
+        return msgspec.json.decode(told, type=_Answer)
+    except msgspec.DecodeError:
+        return None
+
+
+def _result(method: str, response: httpx.Response, result: type[_T]) -> _T:
+    answer = _answer(response.content)
+    if answer is None:
         if response.is_success:
-            raise Ambiguous(method, "an answer that is none of the Bot API") from None
-        reason = response.reason_phrase
-        raise error_of_answer(method, response.status_code, reason, _NO_PARAMETERS) from None
+            raise Ambiguous(method, "an answer that is none of the Bot API")
+        raise error_of_stranger(method, response.status_code, response.reason_phrase)
     if not answer.ok:
         status = answer.error_code or response.status_code
         raise error_of_answer(method, status, redact_text(answer.description), answer.parameters)
     try:
         return msgspec.json.decode(answer.result, type=result)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise Ambiguous(method, "an answer of another shape") from None

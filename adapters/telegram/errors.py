@@ -33,7 +33,7 @@ class Ambiguous(TelegramError):
 
 
 class ServerError(TelegramError):
-    """Telegram's own trouble (5xx)."""
+    """Telegram's own trouble (5xx), or that of somebody on the way: an answer that is none of the Bot API."""
 
     reason = "server_error"
 
@@ -53,7 +53,10 @@ class TooManyRequests(TelegramError):
 
 
 class Unauthorized(TelegramError):
-    """401, or 404 for a token that has not even the form of one: this bot can do nothing."""
+    """401, or 404 for a token that has not even the form of one: this bot can do nothing.
+
+    A 404 may also be of the method: whether the bot is refused, getMe says (``refusal``).
+    """
 
     reason = "unauthorized"
     lasting = True
@@ -182,18 +185,31 @@ _FORBIDDEN: Final[tuple[tuple[str, type[TelegramError]], ...]] = (
     ("initiate conversation", Blocked),
 )
 _DEFAULT_RETRY: Final = 5.0
+_NOT_FOUND: Final = "Not Found"
+"""What the Bot API says with 404, and nothing else."""
+_NOTHING_TOLD: Final = Parameters()
+
+
+def error_of_stranger(method: str, status: int, reason: str) -> TelegramError:
+    """The error that an answer stands for which is none of the Bot API: it tells nothing of bot, chat or message."""
+    if status in {413, 429}:
+        return error_of_answer(method, status, reason, _NOTHING_TOLD)
+    return ServerError(method, reason, status)
 
 
 def error_of_answer(method: str, status: int, description: str, parameters: Parameters) -> TelegramError:
-    """The error that an answer with ``ok: false``, or with a status and no sense, stands for."""
+    """The error that an answer of the Bot API with ``ok: false`` stands for."""
     if parameters.migrate_to_chat_id is not None:
         return ChatMigrated(method, description, parameters.migrate_to_chat_id)
     match status:
         case 429:
             retry_after = _DEFAULT_RETRY if parameters.retry_after is None else parameters.retry_after
             return TooManyRequests(method, description, max(0.0, retry_after))
-        case 401 | 404:
+        case 401:
             return Unauthorized(method, description)
+        case 404:
+            own = description == _NOT_FOUND
+            return Unauthorized(method, description) if own else ServerError(method, description, status)
         case 403:
             return _told_by(_FORBIDDEN, description, RecipientGone)(method, description)
         case 409:

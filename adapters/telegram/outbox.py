@@ -20,7 +20,15 @@ import msgspec
 from adapters.telegram.api import BotApi, Markup
 from adapters.telegram.breaker import PAUSE, Breaker, Passage
 from adapters.telegram.courier import Courier, Job, Log, Observe, Verdict
-from adapters.telegram.errors import ChatMigrated, RecipientGone
+from adapters.telegram.errors import (
+    ChatMigrated,
+    RecipientGone,
+    ServerError,
+    TelegramError,
+    TooManyRequests,
+    Unauthorized,
+    Unreachable,
+)
 from adapters.telegram.limits import Backoff, Budget, Rates
 from adapters.telegram.past import Histories, NoHistories
 from adapters.telegram.posts import (
@@ -34,6 +42,7 @@ from adapters.telegram.posts import (
 )
 from adapters.telegram.queues import Card, ChatQueue, Key, Render, Results
 from adapters.telegram.recipients import Recipients
+from adapters.telegram.refusal import KNOCK, outlast
 from calls.call import Call
 from calls.cards import notice
 from calls.deliveries import Post
@@ -82,6 +91,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         rates: Rates | None = None,
         backoff: Backoff | None = None,
         pause: Backoff = PAUSE,
+        knock: Backoff = KNOCK,
         recipients: Recipients | None = None,
         drain: float = 20.0,
         observe: Observe = lambda _method, _outcome, _seconds: None,
@@ -101,6 +111,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         self._rates = rates or Rates()
         self._backoff = backoff or Backoff()
         self._pause = pause
+        self._knock = knock
         self._recipients = recipients
         self._parting: dict[tuple[str, int], asyncio.Event] = {}
         """Chats that are no more: asked nothing before the directory knows, which the event says."""
@@ -108,7 +119,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         self._drain = drain
         self._budgets: dict[str, Budget] = {}
         self._breakers: dict[str, Breaker] = {}
-        self._off: set[str] = set()
+        self._off: dict[str, asyncio.Task[None]] = {}
+        """Bots that were refused, by their keys, and who finds out when they are taken again."""
         self._cards: dict[Key, Card] = {}
         self._queues: dict[tuple[str, int], ChatQueue] = {}
         self._in_flight: Counter[Key] = Counter()
@@ -198,6 +210,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
     def pause(self) -> None:
         """Send nothing new; what is pending is kept."""
         self._paused = True
+        for key in tuple(self._off):
+            self._retry(key)
 
     def resume(self) -> None:
         """Send what is pending and what will be shown."""
@@ -210,12 +224,13 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             self._bots.pop(enterprise, None)
         else:
             self._bots[enterprise] = bot
-            self._off.discard(bot.key)
+            self._retry(bot.key)
         spoken = {known.key for known in self._bots.values()}
         self._budgets = {key: budget for key, budget in self._budgets.items() if key in spoken}
         for key in self._breakers.keys() - spoken:
             self._breakers.pop(key).close()
-        self._off &= spoken
+        for key in self._off.keys() - spoken:
+            self._retry(key)
         self._wake_all()
 
     async def turn(self, enterprise: str, chat_id: int) -> BotApi | None:
@@ -226,6 +241,20 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             return None
         await self._budget(bot).turn(chat_id)
         return bot if bot is self._bot(queue) else None
+
+    def told(self, enterprise: str, chat_id: int, error: TelegramError | None) -> None:
+        """What became of a request that had its ``turn``, None for well: the cards heed it as if it were theirs."""
+        bot = self._bots.get(enterprise)
+        if bot is None:
+            return
+        Passage(self._breaker(enterprise, bot), chat_id, tries=False).told(error)
+        match error:
+            case TooManyRequests(retry_after=seconds):
+                self._budget(bot).limited(chat_id, seconds)
+            case Unreachable() | ServerError():
+                self._budget(bot).hold(chat_id, self._backoff.after(1, self._chance()))
+            case Unauthorized():
+                self._refused(enterprise, bot)
 
     async def remember(self, requests: Mapping[tuple[str, int], Sequence[float]]) -> None:
         """Know of the requests of an instance that was here before.
@@ -242,9 +271,30 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         return sum(len(queue) for queue in self._queues.values())
 
     def bot_off(self, enterprise: str) -> bool:
-        """True where Telegram has refused the enterprise's token."""
+        """True where Telegram has refused the enterprise's token and has not taken it again."""
         bot = self._bots.get(enterprise)
         return bot is not None and bot.key in self._off
+
+    def _refused(self, enterprise: str, bot: BotApi) -> None:
+        """Let a bot be silent until Telegram takes it again, which one task a bot finds out."""
+        if bot.key not in self._off and not self._paused and self._group is not None:
+            self._off[bot.key] = self._group.create_task(
+                self._outlast(enterprise, bot), name=f"bot of {enterprise} is off"
+            )
+
+    async def _outlast(self, enterprise: str, bot: BotApi) -> None:
+        def say(_: str) -> None:
+            _logger.error("Telegram refuses the bot token of enterprise %s: nothing is sent", enterprise)
+
+        if await outlast(bot, say, self._chance, self._knock):
+            _logger.info("Telegram takes the bot token of enterprise %s again", enterprise)
+        del self._off[bot.key]
+        self._wake_all()
+
+    def _retry(self, key: str) -> None:
+        """Let a bot be tried anew, whether it was refused or not."""
+        if task := self._off.pop(key, None):
+            task.cancel()
 
     def _queue(self, enterprise: str, chat_id: int) -> ChatQueue:
         queue = self._queues.get((enterprise, chat_id))
@@ -420,8 +470,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         if verdict.lost is not None:
             self._part(queue, verdict.lost)
         if verdict.what == "off":
-            self._off.add(bot.key)
-            _logger.error("Telegram refuses the bot token of enterprise %s: nothing is sent", job.enterprise)
+            self._hold(queue, bot, None)
+            self._refused(job.enterprise, bot)
         elif verdict.what == "stale":
             if card.revision == revision and self._cards.get(card.key) is card:
                 # somebody knows more than we do, and will tell: until then the card is open, but not queued
@@ -482,6 +532,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
                         self._leave(card, chat_id)
 
     async def _drained(self) -> None:
+        for key in tuple(self._off):
+            self._retry(key)
         for known in self._parting.values():
             known.set()
         tasks = {queue.task for queue in self._queues.values() if queue.task is not None}

@@ -1,5 +1,6 @@
 """What a bot hears (Update of the Bot API), as far as callfold reads it; what it does not know is left out."""
 
+import re
 from typing import Final
 
 import msgspec
@@ -77,9 +78,25 @@ _update = msgspec.json.Decoder(Update)
 _number = msgspec.json.Decoder(_Number)
 
 
+# Backslashes and whole pairs are stepped over, so that what is left is half a pair.
+_LONE_SURROGATE: Final = re.compile(
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
+
+def readable(raw: bytes) -> bytes:
+    """JSON with U+FFFD for what is no text: lone surrogates, which others escape and msgspec refuses, and no UTF-8."""
+    text = raw.decode("utf-8", "replace").encode()
+    return _LONE_SURROGATE.sub(lambda found: rb"\ufffd" if found["lone"] else found[0], text)
+
+
 def read_update(raw: bytes | msgspec.Raw) -> Update:
     """One update. Raises msgspec.DecodeError for what has not even a number."""
     try:
         return _update.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        told = readable(bytes(raw))
+    try:
+        return _update.decode(told)
     except msgspec.DecodeError:
-        return Update(_number.decode(raw).update_id)
+        return Update(_number.decode(told).update_id)

@@ -11,13 +11,14 @@ import pytest
 
 from actors.ports import VersionConflict
 from adapters.bot.buttons import VALID
+from adapters.bot.desk import TRIES
 from adapters.bot.wishes import LONGEST_MUTE
 from adapters.telegram.api import BotApi, http_client
 from adapters.telegram.errors import Conflict
 from calls.callbacks import read_callback
 from calls.facts import CALLBACK_REQUESTED
 from calls.scenarios import catalogue
-from tests.botapi import BLOCKED, TOKEN, BotApiServer
+from tests.botapi import BLOCKED, TOKEN, BotApiServer, too_many
 from tests.running import ADMIN_TOKEN, UNLIMITED, command, enterprise, running
 
 SUBSCRIBER, STRANGER, GROUP = 1001, 4004, -5005
@@ -58,7 +59,7 @@ class Talk:
                 await asyncio.sleep(0.01)
 
     async def press(self, chat_id, message, label):
-        """Press the button with this label, and wait until the message shows something else or the press was told."""
+        """Press the button with this label; what the press was told."""
         button = self.button(message, label)
         query = self.bots.press(chat_id, message.message_id, button["callback_data"])
         told = await self.bots.answered(query)
@@ -67,6 +68,13 @@ class Talk:
     def button(self, message, label):
         (found,) = (one for row in message.markup for one in row if label in one["text"])
         return found
+
+    async def shows(self, message, label, text):
+        """Until the button of a message has this text."""
+        async with asyncio.timeout(8):
+            while self.button(message, label)["text"] != text:
+                self.bots.arrived.clear()
+                await self.bots.arrived.wait()
 
     def subscriber(self, chat_id):
         return self.service.service.directory("0367").subscribers.get(str(chat_id))
@@ -127,7 +135,7 @@ async def test_who_is_invited_joins_asks_wishes_and_leaves(database, tmp_path, b
         settings = await talk.said(SUBSCRIBER, "/settings")
         assert await talk.press(SUBSCRIBER, settings, "Исходящие") == ""
         await talk.known(SUBSCRIBER, directions=("out",))
-        assert talk.button(settings, "Исходящие")["text"].startswith("✅")
+        await talk.shows(settings, "Исходящие", "✅ Исходящие")
         assert "Звонков пока не было" in (await talk.said(SUBSCRIBER, "/calls")).text
         assert "Без звука до" in (await talk.said(SUBSCRIBER, "/mute 2h")).text
         assert (await talk.known(SUBSCRIBER)).muted_until
@@ -203,13 +211,63 @@ async def test_a_stranger_gets_one_polite_line_an_hour_and_learns_nothing(databa
         for text in ("/missed", "/customer +375290000101", "/settings", "hello", "/start", "/start x" * 4):
             bots.write(STRANGER, text)
         query = bots.press(STRANGER, line.message_id, "w:0367:main:0:notify:all")
-        assert (await bots.answered(query))["text"] == ""
+        assert (await bots.answered(query))["text"] == "Эта кнопка только для подписчиков."
         bots.write(GROUP, "somebody talks")
         assert "только подписчикам" in (await talk.said(GROUP, "/help")).text
         await talk.heard()
-        assert len(talk.texts(STRANGER)) == 1
+        assert ["только подписчикам" in text for text in talk.texts(STRANGER)] == [True, False]
         talk.service.service.desk._monotonic = lambda: 1e12
         assert "только подписчикам" in (await talk.said(STRANGER, "/missed")).text
+
+
+async def test_a_void_invitation_is_told_so_a_few_times_an_hour_whatever_else_was_said(
+    database, tmp_path, bots
+):
+    async with talking(database, tmp_path, bots, file(SUBSCRIBER)) as talk:
+        assert "только подписчикам" in (await talk.said(STRANGER, "/calls")).text
+        for _ in range(TRIES):
+            assert "недействительно" in (await talk.said(STRANGER, "/start abcdefghijklmnop")).text
+        for _ in range(3):
+            bots.write(STRANGER, "/start abcdefghijklmnop")
+        await talk.heard()
+        assert len(talk.texts(STRANGER)) == 1 + TRIES
+
+
+async def test_who_reads_already_leaves_an_invitation_to_another_chat(database, tmp_path, bots):
+    async with talking(database, tmp_path, bots, file(SUBSCRIBER)) as talk:
+        key = (await talk.invite())["key"]
+        assert "уже показываются здесь" in (await talk.said(SUBSCRIBER, f"/start {key}")).text
+        assert "Готово" in (await talk.said(STRANGER, f"/start {key}")).text
+        assert "недействительно" in (await talk.said(SUBSCRIBER, f"/start {key}")).text
+
+
+async def test_a_press_is_answered_before_its_message_has_a_turn(database, tmp_path, bots):
+    async with talking(database, tmp_path, bots, file(SUBSCRIBER)) as talk:
+        settings = await talk.said(SUBSCRIBER, "/settings")
+        talk.service.service.outbox._budget(talk.service.service.bots.bot("0367")).hold(SUBSCRIBER, 1.5)
+        assert await talk.press(SUBSCRIBER, settings, "Исходящие") == ""
+        assert talk.button(settings, "Исходящие")["text"] == "Исходящие"
+        await talk.shows(settings, "Исходящие", "✅ Исходящие")
+
+
+async def test_an_answer_that_has_to_wait_lets_the_cards_of_its_chat_wait(database, tmp_path, bots):
+    async with talking(database, tmp_path, bots, file(SUBSCRIBER, 1002)) as talk:
+        bots.script("sendMessage", too_many(2), chat_id=SUBSCRIBER)
+        bots.write(SUBSCRIBER, "/help")
+        await bots.seen("sendMessage")
+        (refused,) = (one.at for one in bots.requests if one.method == "sendMessage")
+        await talk.service.play(catalogue()["2-1"])
+        await talk.service.quiet()
+        later = [one.at - refused for one in bots.requests if one.fields.get("chat_id") == SUBSCRIBER][1:]
+        assert min(later) >= 1.99
+        assert min(one.at - refused for one in bots.requests if one.fields.get("chat_id") == 1002) < 1.9
+        assert [text[:1] for text in sorted(talk.texts(SUBSCRIBER))] == ["Я", "✅"]
+
+
+async def test_half_a_character_and_what_is_no_update_stop_no_poll(database, tmp_path, bots):
+    async with talking(database, tmp_path, bots, file(SUBSCRIBER)) as talk:
+        assert "не похоже на номер" in (await talk.said(SUBSCRIBER, "/customer \ud800")).text
+        assert "показываю звонки" in (await talk.said(SUBSCRIBER, "/help")).text
 
 
 async def test_a_subscriber_is_answered_for_its_own_enterprise_only(database, tmp_path, bots):
@@ -234,24 +292,48 @@ async def test_a_subscriber_is_answered_for_its_own_enterprise_only(database, tm
 
 async def test_a_group_is_answered_to_commands_that_mean_this_bot(database, tmp_path, bots):
     async with talking(database, tmp_path, bots, file(GROUP)) as talk:
-        for text in ("we spoke yesterday", "/calls@another_bot"):
+        for text in ("we spoke yesterday", "/calls@another_bot", "/nonsense", "/nonsense@another_bot"):
             bots.write(GROUP, text)
+            bots.write(-6006, text)
         assert "Звонков пока не было" in (await talk.said(GROUP, "/calls@Stand_In_Bot")).text
-        assert len(talk.texts(GROUP)) == 1
+        assert "Такой команды нет" in (await talk.said(GROUP, "/nonsense@stand_in_bot")).text
+        await talk.heard()
+        assert len(talk.texts(GROUP)) == 2
+        assert talk.texts(-6006) == []
 
 
-async def test_who_blocks_the_bot_is_off_and_does_not_come_back_by_himself(database, tmp_path, bots):
+async def test_who_blocks_the_bot_is_off_until_he_presses_start_again(database, tmp_path, bots):
     async with talking(database, tmp_path, bots, file(SUBSCRIBER, GROUP, 1002)) as talk:
         bots.member(SUBSCRIBER, "kicked")
         bots.member(GROUP, "left")
         assert (await talk.known(SUBSCRIBER, off="blocked")).off == "blocked"
         await talk.known(GROUP, off="kicked")
+        bots.member(GROUP, "member")
+        assert "только подписчикам" in (await talk.next(GROUP, 0)).text
+        assert "Показ звонков выключен" in (await talk.said(SUBSCRIBER, "/calls")).text
+        assert "С возвращением" in (await talk.said(SUBSCRIBER, "/start")).text
+        await talk.known(SUBSCRIBER, off="")
+        bots.member(SUBSCRIBER, "kicked")
+        await talk.known(SUBSCRIBER, off="blocked")
         bots.member(SUBSCRIBER, "member")
-        assert "только подписчикам" in (await talk.said(SUBSCRIBER, "/start")).text
+        await talk.known(SUBSCRIBER, off="")
+        assert talk.subscriber(GROUP).off == "kicked"
         # an answer that a chat does not take says the same
         bots.script("sendMessage", BLOCKED, chat_id=1002)
         bots.write(1002, "/help")
         await talk.known(1002, off="blocked")
+
+
+async def test_who_came_by_invitation_and_is_off_is_named_with_another_invitation(database, tmp_path, bots):
+    async with talking(database, tmp_path, bots, file()) as talk:
+        assert "Готово" in (await talk.said(SUBSCRIBER, (await talk.invite())["command"])).text
+        await talk.known(SUBSCRIBER)
+        bots.member(SUBSCRIBER, "kicked")
+        await talk.known(SUBSCRIBER, off="blocked")
+        doctor = json.loads((await talk.service.command("doctor", "--json")).output)
+        (finding,) = (told for told in doctor if told["subject"] == "subscriber 1001 of 0367")
+        assert "pressing Start" in finding["do"]
+        assert "callfold invite --enterprise 0367" in finding["do"]
 
 
 async def test_what_is_no_update_stops_nothing(database, tmp_path, bots):
@@ -348,7 +430,10 @@ async def test_call_back_pressed_twice_is_one_fact_and_no_one_elses(database, tm
         service = talk.service.service
         call = next(iter((await talk.service.get("/api/calls"))["items"]))
         data = "c:" + service.buttons.digest("0367", SUBSCRIBER, call["call_id"])
-        message = next(iter(bots.chats[SUBSCRIBER].values())).message_id
+        card = next(iter(bots.chats[SUBSCRIBER].values()))
+        # the page of the call wants a sign-in that a subscriber has not
+        assert [button["text"] for row in card.markup for button in row] == ["📞 Перезвонить"]
+        message = card.message_id
         foreign = bots.press(1002, message, data)
         assert (await bots.answered(foreign))["text"] == "Кнопка устарела."
         told = [await bots.answered(bots.press(SUBSCRIBER, message, data)) for _ in range(2)]

@@ -127,7 +127,7 @@ VALUES ('0367', '+375290000101', 'Иван & Ко', now(), now(), 5, 3, 2, 4, 1,
 )
 async def test_a_customer_is_found_however_the_number_is_typed(day, typed):
     await day.execute(COUNT)
-    said = (await Lists(day).customer(typed, june())).splitlines()
+    said = (await Lists(day).customer(typed, ALL, june())).splitlines()
     assert said[:3] == [
         "💰 <b>+375 (29) 000-01-01</b> Иван &amp; Ко",
         "Входящих: 5, отвечено 3, пропущено 2",
@@ -138,9 +138,26 @@ async def test_a_customer_is_found_however_the_number_is_typed(day, typed):
 
 async def test_what_is_no_customer_is_answered_politely(day):
     lists, directory = Lists(day), june("en")
-    assert "/customer +375" in await lists.customer(" ", directory)
-    assert "“&lt;b&gt;x” does not look like" in await lists.customer("<b>x", directory)
-    assert "150” does not" in await lists.customer("150", directory)
-    assert await lists.customer("+375290000999", directory) == (
+    assert "/customer +375" in await lists.customer(" ", ALL, directory)
+    assert "“&lt;b&gt;x” does not look like" in await lists.customer("<b>x", ALL, directory)
+    assert "150” does not" in await lists.customer("150", ALL, directory)
+    assert await lists.customer("+375290000999", ALL, directory) == (
         "There have been no calls from or to +375 (29) 000-09-99."
+    )
+
+
+async def test_a_customer_is_told_as_far_as_the_subscriber_is_shown_his_calls(day):
+    await day.execute(COUNT)
+    out, elsewhere = (
+        Subscriber(chat_id=1001, directions=("out",)),
+        Subscriber(chat_id=1001, lines=("0007009",)),
+    )
+    said = await Lists(day).customer("+375290000101", out, june())
+    assert said.splitlines()[:2] == [
+        "💰 <b>+375 (29) 000-01-01</b> Иван &amp; Ко",
+        "Здесь показываются не все звонки: /settings",
+    ]
+    assert [line[:5] for line in said.splitlines() if line[:1].isdigit()] == ["09:00"]
+    assert await Lists(day).customer("+375290000101", elsewhere, june("en")) == (
+        "There have been no calls from or to +375 (29) 000-01-01.\nNot all calls are shown here: /settings"
     )

@@ -693,11 +693,12 @@ async def test_what_telegram_refuses_for_a_reason_of_its_own_is_told_plainly_and
 
 async def test_a_refused_token_stops_the_bot_until_it_is_set_anew(house, caplog):
     house.server.script("sendMessage", UNAUTHORIZED)
+    house.server.script("getMe", UNAUTHORIZED)
     house.show(a_call("begun"))
     house.show(a_call("begun", "2.2"))
     await house.server.seen("sendMessage")
     await asyncio.sleep(0.05)
-    assert house.server.counts == {"sendMessage": 1}
+    assert house.server.counts == {"sendMessage": 1, "getMe": 1}
     assert house.outbox.bot_off("0367")
     assert not house.outbox.idle("0367", "1.1")
     assert "refuses the bot token of enterprise 0367" in caplog.text

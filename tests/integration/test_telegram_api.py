@@ -1,7 +1,9 @@
 """The Bot API client over real HTTP: each answer becomes its error, and the token shows up nowhere."""
 
+import asyncio
 import logging
 import traceback
+from contextlib import asynccontextmanager
 
 import pytest
 from aiogram import Bot
@@ -90,6 +92,7 @@ async def test_a_message_may_come_without_a_sound(server, bot):
         ),
         (UNAUTHORIZED, errors.Unauthorized),
         (Fault(404, "Not Found"), errors.Unauthorized),
+        (Fault(404, "Not Found here"), errors.ServerError),
         (Fault(409, "Conflict: terminated by other getUpdates request"), errors.Conflict),
         (Fault(413, "Request Entity Too Large"), errors.TooLong),
         (Fault(400, "Bad Request: message is too long"), errors.TooLong),
@@ -106,6 +109,49 @@ async def test_each_answer_is_one_kind_of_error(server, bot, fault, error):
     with pytest.raises(errors.TelegramError) as caught:
         await bot.edit_message_text(1, 2, "text")
     assert type(caught.value) is error
+
+
+@asynccontextmanager
+async def somebody(head, body):
+    """Whoever answers everything so, instead of the Bot API or on the way to it; a bot that asks him."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        length = f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write(f"HTTP/1.1 {head}\r\n{length}".encode() + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener, http_client() as client:
+        port = listener.sockets[0].getsockname()[1]
+        yield BotApi(TOKEN, f"http://127.0.0.1:{port}", client)
+
+
+@pytest.mark.parametrize("head", ["401 Unauthorized", "403 Forbidden", "404 Not Found", "400 Bad Request"])
+@pytest.mark.parametrize("body", [b"<html>nginx</html>", b'{"message":"no such route"}'])
+async def test_who_is_not_the_bot_api_says_nothing_of_bot_or_chat(head, body):
+    async with somebody(head, body) as bot:
+        with pytest.raises(errors.ServerError):
+            await bot.send_message(1, "text")
+
+
+@pytest.mark.parametrize(
+    ("head", "error"),
+    [("429 Too Many", errors.TooManyRequests), ("413 Too Large", errors.TooLong)],
+)
+async def test_limits_of_somebody_on_the_way_are_limits(head, error):
+    async with somebody(head, b"<html>") as bot:
+        with pytest.raises(error):
+            await bot.send_message(1, "text")
+
+
+async def test_updates_that_cannot_be_read_are_stepped_over_and_the_log_says_so(caplog):
+    message = rb'{"message_id":1,"chat":{"id":7},"text":"/help \ud800"}'
+    body = rb'{"ok":true,"result":[{"message":%s},7,{"update_id":6,"message":%s}]}' % (message, message)
+    async with somebody("200 OK", body) as bot:
+        (update,) = await bot.get_updates(0)
+    assert (update.update_id, update.message.text) == (6, "/help \ufffd")
+    assert caplog.text.count("no update was heard") == 2
 
 
 async def test_errors_carry_what_telegram_said(server, bot):

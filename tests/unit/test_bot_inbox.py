@@ -106,3 +106,19 @@ def test_what_callfold_does_not_read_of_an_update_is_left_out():
     )
     update = read_update(raw)
     assert (update.chat_id, update.callback_query.sender.id, update.callback_query.data) == (-7, 8, "d")
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        (rb"a \ud800 b", "a \ufffd b"),
+        (rb"\udc00\ud83d", "\ufffd\ufffd"),
+        (rb"\ud83d\ude00 \uD83D\uDE00", "\U0001f600 \U0001f600"),
+        (rb"\\ud800", "\\ud800"),
+        (rb"\\\ud800", "\\\ufffd"),
+        (b"\xed\xa0\x80 x", "\ufffd\ufffd\ufffd x"),
+    ],
+)
+def test_half_a_character_is_replaced_and_the_rest_is_read(told, read):
+    raw = rb'{"update_id":5,"message":{"message_id":1,"chat":{"id":7},"text":"%s"}}' % told
+    assert read_update(raw).message.text == read

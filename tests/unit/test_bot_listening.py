@@ -1,14 +1,16 @@
-"""Listening: who is refused is left alone, who is contested asks ever more slowly, updates are confirmed."""
+"""Listening: who is refused asks seldom, who is contested ever more slowly, updates are confirmed."""
 
 import asyncio
 
 import pytest
 
-from adapters.bot.listening import POLL, Listener, Listening, NotListeningError
+from adapters.bot.listening import POLL, REMEMBERED, Listener, Listening, NotListeningError
 from adapters.secret import Secret
-from adapters.telegram.errors import Conflict, Unauthorized, Unreachable
+from adapters.telegram.errors import Conflict, TooManyRequests, Unauthorized, Unreachable
+from adapters.telegram.limits import Backoff
 from adapters.telegram.updates import Chat, Message, Update
 
+OFTEN = Backoff(first=0.01, most=0.01)
 OTHER = "Conflict: terminated by other getUpdates request"
 
 
@@ -20,6 +22,14 @@ class Bot:
         self.answers = list(answers)
         self.asked, self.did = [], []
         self.waits = asyncio.Event()
+        self.refusals, self.knocks = 0, 0
+
+    async def get_me(self):
+        """Refused so many times, then taken."""
+        self.knocks += 1
+        if self.refusals:
+            self.refusals -= 1
+            raise Unauthorized("getMe", "Unauthorized")
 
     async def get_updates(self, offset, *, wait=POLL):
         self.asked.append(offset)
@@ -53,7 +63,7 @@ class Pauses:
 
 
 class House:
-    def __init__(self, *bots, webhook=""):
+    def __init__(self, *bots, webhook="", knock=OFTEN):
         self.handled = []
         self.pauses = Pauses()
         self.clock = 0.0
@@ -65,6 +75,7 @@ class House:
             chance=lambda: 0.5,
             monotonic=lambda: self.clock,
             again=self.pauses,
+            knock=knock,
         )
         self.listening.replace({bot.key: Listener(bot, ("0367",)) for bot in bots})
 
@@ -129,18 +140,81 @@ async def test_a_while_without_a_conflict_is_peace():
         assert house.listening.states == {"0367": "listening"}
 
 
-async def test_a_refused_bot_is_left_alone_until_it_has_another_token(capsys):
-    bot, other = Bot(Unauthorized("getUpdates", "Unauthorized")), Bot(key="other")
+async def refused(house):
+    async with asyncio.timeout(5):
+        while house.listening.states != {"0367": "refused"}:
+            await asyncio.sleep(0)
+
+
+async def test_a_refused_bot_asks_only_who_it_is_and_listens_when_it_is_taken_again(capsys):
+    bot = Bot(Unauthorized("getUpdates", "Unauthorized"), [update(1)])
+    bot.refusals = 3
     async with House(bot) as house:
-        async with asyncio.timeout(5):
-            while house.listening.states != {"0367": "refused"}:
-                await asyncio.sleep(0)
-        house.listening.replace({"bot": Listener(bot, ("0367",))})
+        await refused(house)
         assert bot.asked == [0]
+        await waits(bot)
+        assert (bot.knocks, bot.asked, house.handled) == (4, [0, 0, 2], [1])
+        assert house.listening.states == {"0367": "listening"}
+    assert house.pauses.after_failure == []
+    assert capsys.readouterr().out.count("refused") == 1
+
+
+async def test_a_refused_bot_is_tried_at_once_when_it_is_named_again_or_has_another_token():
+    bot, other = Bot(*[Unauthorized("getUpdates", "Unauthorized")] * 2), Bot(key="other")
+    bot.refusals = 2
+    async with House(bot, knock=Backoff(1e6, 1e6)) as house:
+        await refused(house)
+        house.listening.replace({"bot": Listener(bot, ("0367",))})
+        assert house.listening.states == {"0367": "waiting"}
+        await refused(house)
+        assert bot.knocks == 2
         house.listening.replace({"other": Listener(other, ("0367",))})
         await waits(other)
         assert house.listening.states == {"0367": "listening"}
-    assert house.pauses.after_failure == []
+
+
+async def test_who_does_not_lead_does_not_ask_whether_a_refused_bot_is_taken():
+    bot = Bot(Unauthorized("getUpdates", "Unauthorized"))
+    bot.refusals = 1_000_000
+    async with House(bot) as house:
+        await refused(house)
+        house.listening.pause()
+        knocks = bot.knocks
+        await asyncio.sleep(0.05)
+        assert (bot.knocks, house.listening.states) == (knocks, {"0367": "waiting"})
+
+
+async def test_a_request_that_alone_was_refused_is_a_trouble_like_another():
+    bot = Bot(Unauthorized("getUpdates", "Not Found"), [update(1)])
+    async with House(bot) as house:
+        await waits(bot)
+        assert (house.pauses.after_failure, bot.knocks, house.handled) == ([1], 1, [1])
+
+
+async def test_the_pause_that_telegram_asks_for_is_kept():
+    bot, loop = Bot(TooManyRequests("getUpdates", "", 0.3)), asyncio.get_running_loop()
+    begun = loop.time()
+    async with House(bot):
+        await waits(bot)
+    assert loop.time() - begun >= 0.3
+
+
+async def test_what_a_webhook_tells_twice_is_handled_once():
+    async with House(Bot(), webhook="https://example.org") as house:
+        for number in (3, 4, 3, 4):
+            await house.listening.take("bot", update(number))
+        for number in range(10, 10 + REMEMBERED):
+            await house.listening.take("bot", update(number))
+        await house.listening.take("bot", update(3))
+    assert house.handled == [3, 4, *range(10, 10 + REMEMBERED), 3]
+
+
+async def test_what_the_preview_tells_has_no_number_of_its_own():
+    async with House(Bot()) as house:
+        house.listening.replace({"preview": Listener(Bot(key="preview"), ("0368",), polled=False)})
+        for _ in range(2):
+            await house.listening.take("preview", update(0))
+    assert house.handled == [0, 0]
 
 
 async def test_the_network_and_accidents_are_waited_out():

@@ -197,12 +197,17 @@ def test_a_mute_holds_until_its_end_and_off_ends_it():
     assert wishes.muted(None)(None) is None
 
 
-def test_who_stops_comes_back_and_who_was_switched_off_does_not():
+def test_who_stops_or_blocked_the_bot_comes_back_and_who_was_switched_off_otherwise_does_not():
     off = wishes.stopped(ONE)
     assert off.off == "stopped"
     assert wishes.returned(off) == ONE
     blocked = Subscriber(chat_id=1001, off="blocked")
-    assert (wishes.stopped(blocked), wishes.returned(blocked), wishes.returned(ONE)) == (None, None, None)
+    assert (wishes.stopped(blocked), wishes.returned(ONE), wishes.unblocked(ONE)) == (None, None, None)
+    for lapsed in (blocked, Subscriber(chat_id=1001, off="deactivated")):
+        assert wishes.returned(lapsed) == wishes.unblocked(lapsed) == ONE
+    assert wishes.unblocked(off) is None
+    for gone in (Subscriber(chat_id=1001, off="chat_not_found"), Subscriber(chat_id=-5, off="deactivated")):
+        assert wishes.returned(gone) is wishes.unblocked(gone) is None
     assert wishes.joined(1001)(blocked) == ONE
 
 

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from adapters.telegram.api import BotApi, http_client
+from adapters.telegram.breaker import IN_A_ROW
+from adapters.telegram.errors import ServerError, TooManyRequests, Unauthorized
 from adapters.telegram.limits import Rate, Rates
 from adapters.telegram.outbox import Outbox
 from tests.botapi import TOKEN
@@ -57,3 +59,35 @@ async def test_who_waited_for_a_turn_is_given_none_where_nobody_may_speak_any_mo
     await asyncio.sleep(0)
     outbox.pause()
     assert await waiting is None
+
+
+async def test_a_chat_that_answered_wait_is_asked_nothing_before_and_other_chats_are(outbox):
+    outbox.resume()
+    loop = asyncio.get_running_loop()
+    await outbox.turn("0367", 1)
+    outbox.told("0367", 1, TooManyRequests("sendMessage", "", 0.4))
+    begun = loop.time()
+    await outbox.turn("0367", 2)
+    assert loop.time() - begun < 0.2
+    await outbox.turn("0367", 1)
+    assert loop.time() - begun >= 0.39
+
+
+async def test_answers_that_fail_open_the_breaker_and_one_that_does_not_closes_it(outbox):
+    outbox.resume()
+    for number in range(IN_A_ROW):
+        outbox.told("0367", number, ServerError("sendMessage", "Bad Gateway", 502))
+    assert await outbox.turn("0367", 99) is None
+    outbox.told("0367", 1, None)
+    assert await outbox.turn("0367", 99) is not None
+
+
+async def test_an_answer_of_a_refused_bot_silences_its_cards_while_this_instance_leads(outbox):
+    outbox.resume()
+    outbox.told("0367", 1, Unauthorized("sendMessage", "Unauthorized"))
+    assert outbox.bot_off("0367")
+    assert await outbox.turn("0367", 1) is None
+    outbox.pause()
+    assert not outbox.bot_off("0367")
+    outbox.told("0367", 1, Unauthorized("sendMessage", "Unauthorized"))
+    assert not outbox.bot_off("0367")

@@ -77,6 +77,10 @@ def test_a_relative_data_dir_lies_in_the_working_directory(tmp_path: Path) -> No
         ("log_level", "loud", "debug, info, warning, error, critical"),
         ("metrics_port", "x", "a whole number"),
         ("public_url", "calls.example.org", "http(s)://host"),
+        ("public_url", "https://localhost", "an IP address or a name with a dot"),
+        ("public_url", "https://callfold:8000/x", "an IP address or a name with a dot"),
+        ("public_url", "https://callfold.", "an IP address or a name with a dot"),
+        ("public_url", "http://here.LOCALHOST:8000", "an IP address or a name with a dot"),
         ("telegram_webhook", "ftp://example.org", "or empty (long polling)"),
     ],
 )
@@ -86,6 +90,13 @@ def test_a_wrong_value_is_named_with_its_origin_and_what_is_allowed(
     text = refused(tmp_path, **{name: value})
     assert text.startswith(f"CALLFOLD_{name.upper()} (environment): {value!r} is wrong; allowed: ")
     assert says in text
+
+
+@pytest.mark.parametrize(
+    "url", ["https://calls.example.org/x", "http://192.0.2.7:8000", "http://[2001:db8::7]:8000"]
+)
+def test_a_public_url_is_one_that_telegram_takes_in_a_link(tmp_path: Path, url: str) -> None:
+    assert settings(tmp_path, public_url=url).public_url == url
 
 
 def test_a_wrong_value_of_the_file_is_named_as_the_file_spells_it(tmp_path: Path) -> None:
