@@ -47,7 +47,7 @@ REMEMBERED: Final = 500
 AT_LEAST: Final = 1.0
 """Seconds that a poll takes which brought nothing, whoever answers it."""
 APART: Final = 0.05
-"""Seconds between the beginnings of two bots: hundreds that begin, and ask again, all at once would hold up the cards."""
+"""Seconds between the beginnings of two bots: hundreds that ask all at once would hold up the cards."""
 _TROUBLE: Final[frozenset[State]] = frozenset(
     {"second poller", "webhook elsewhere", "unreachable", "refused"}
 )
