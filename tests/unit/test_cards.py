@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from calls.call import Call
-from calls.cards import History, history_line, render
+from calls.cards import History, history_line, notice, render
 from calls.directory import Customer, Department, Directory, FollowMe, Line, Manager, Profile
 
 IVAN = "+375290000101"
@@ -475,3 +475,23 @@ def test_a_long_list_says_how_many_it_leaves_out():
 def test_a_long_chain_keeps_its_ends():
     talked = tuple(str(number) for number in range(600, 650))
     assert "600 → 601 → 602 → 603 → 604 → 605 → … → 644 →" in render(ended("answered", talked=talked), june())
+
+
+@pytest.mark.parametrize(
+    ("language", "of", "line"),
+    [
+        ("ru", ended("missed"), "🔔 Пропущенный звонок: +375 (29) 000-01-01, Иван Иванов"),
+        ("en", ended("missed"), "🔔 Missed call: +375 (29) 000-01-01, Иван Иванов"),
+        ("ru", ended("lost_in_transfer", "out"), "🔔 Потерян при переводе: +375 (29) 000-01-01, Иван Иванов"),
+        ("en", ended("lost_in_transfer"), "🔔 Lost in transfer: +375 (29) 000-01-01, Иван Иванов"),
+        (
+            "ru",
+            ended("missed", "internal", caller="151"),
+            "🔔 Пропущенный звонок (внутр.): Анна Серова (151)",
+        ),
+        ("en", ended("missed", "internal", caller="152"), "🔔 Missed call (internal): Ольга Ким (152)"),
+        ("en", ended("missed", customer=None), "🔔 Missed call: unknown number"),
+    ],
+)
+def test_the_reply_that_rings_says_what_was_missed_in_one_line(language, of, line):
+    assert notice(of, june(language)) == line
