@@ -257,11 +257,13 @@ def most_within(times: list[float], window: float) -> int:
 def impatient(telegram: TroubledBotApi, deaths: list[float]) -> list[str]:
     """Requests that came before ``retry_after`` was over; a process that died in between could not know of it."""
     asked: dict[int, list[float]] = defaultdict(list)
-    for request in telegram.requests:
+    for request in telegram.messages:
         asked[request.chat_id].append(request.at)
     following = {(chat, at): later for chat, times in asked.items() for at, later in pairwise(times)}
     found = []
     for request, fault in telegram.told:
+        if "chat_id" not in request.fields:
+            continue
         later = following.get((request.chat_id, request.at))
         wait = fault.parameters.get("retry_after", 0)
         if later is None or any(request.at < death < later for death in deaths):
@@ -276,7 +278,7 @@ def report(judge: Judge, clock: float) -> str:
     telegram, truth = judge.telegram, judge.truth
     judged = [
         request
-        for request in telegram.requests
+        for request in telegram.messages
         if request.chat_id not in telegram.blocked and request.bot not in telegram.refused
     ]
     cards = max(judge.cards, 1)

@@ -96,10 +96,10 @@ class Soak:
 
     async def _quiet(self, service: ServiceProcess) -> bool:
         """Nothing is open, and for a second nothing was asked of Telegram."""
-        before = len(self.telegram.requests)
+        before = len(self.telegram.messages)
         await asyncio.sleep(1.0)
         stats = (await service.get("/stats")).json()
-        return before == len(self.telegram.requests) and stats["open_calls"] == 0
+        return before == len(self.telegram.messages) and stats["open_calls"] == 0
 
     def knocks(self) -> dict[str, int]:
         """How often the chat, the group and the bot that went away were asked all the same."""
@@ -130,7 +130,7 @@ async def test_every_chat_ends_with_every_call_whatever_telegram_does(soak):
         judge = await soak.judged(service)
     assert not judge.wrong, told(soak, judge.wrong)
     assert judge.cards > 15 * SECONDS
-    over = list(windows(soak.telegram.requests))
+    over = list(windows(soak.telegram.messages))
     assert not over, told(soak, over)
     early = impatient(soak.telegram, [])
     assert not early, told(soak, early)
@@ -159,7 +159,7 @@ async def test_every_chat_ends_with_every_call_though_the_service_is_killed_ever
         if load is not None:
             load.cancel()
     assert not judge.wrong, told(soak, judge.wrong)
-    over = list(windows(soak.telegram.requests))
+    over = list(windows(soak.telegram.messages))
     assert not over, told(soak, over)
     early = impatient(soak.telegram, soak.deaths)
     assert not early, told(soak, early)

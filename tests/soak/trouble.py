@@ -73,6 +73,11 @@ class TroubledBotApi(EveryBot):
         self._chance = random.Random(seed)
         self._storms: dict[str, float] = {}
 
+    @property
+    def messages(self) -> list[Request]:
+        """What was asked of chats; getMe is of none."""
+        return [request for request in self.requests if "chat_id" in request.fields]
+
     def block(self, chat_id: int) -> None:
         self.blocked[chat_id] = asyncio.get_running_loop().time()
 
@@ -101,7 +106,9 @@ class TroubledBotApi(EveryBot):
 
     def _for_good(self, request: Request) -> tuple[str, Fault] | None:
         if request.bot in self.refused:
-            return "401", UNAUTHORIZED
+            return "401" if "chat_id" in request.fields else "401 of getMe", UNAUTHORIZED
+        if "chat_id" not in request.fields:
+            return None
         if request.chat_id in self.blocked:
             return "blocked", BLOCKED
         if request.chat_id in self.moved:
