@@ -44,7 +44,7 @@ from adapters.telegram.queues import Card, ChatQueue, Key, Render, Results
 from adapters.telegram.recipients import Recipients
 from adapters.telegram.refusal import KNOCK, outlast
 from calls.call import Call
-from calls.cards import notice
+from calls.cards import notice as notice_line
 from calls.deliveries import Post
 from calls.directory import Directory
 from otel.tracing import SpanRef, Tracing
@@ -392,7 +392,28 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             return self._plan_notice(card, chat_id, posts)
         if isinstance(action, Send) and not card.concerns(chat_id):
             return None
-        job = Job(
+        job = self._job(
+            card,
+            chat_id,
+            text,
+            shown,
+            silent=not card.rings(chat_id, self._now()),
+            notice=card.wants_notice(chat_id, self._now()),
+        )
+        return _Step(job, card, action)
+
+    def _job(
+        self,
+        card: Card,
+        chat_id: int,
+        text: str,
+        shown: str,
+        *,
+        silent: bool,
+        notice: bool = False,
+        reply_to: int | None = None,
+    ) -> Job:
+        return Job(
             enterprise=card.key[0],
             call_id=card.key[1],
             chat_id=chat_id,
@@ -402,13 +423,13 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             hash=shown,
             html=card.plain != shown,
             locked=card.locked,
-            silent=not card.rings(chat_id, self._now()),
+            silent=silent,
             upto=partial(card.told_by, shown, card.call.last_position),
             context=card.context,
             markup=self._markup(card.call, card.directory, chat_id),
-            notice=card.wants_notice(chat_id, self._now()),
+            notice=notice,
+            reply_to=reply_to,
         )
-        return _Step(job, card, action)
 
     def _plan_notice(self, card: Card, chat_id: int, posts: Mapping[str, Post]) -> _Step | None:
         """The reply that rings below the card, once the call has stayed missed or lost for a moment."""
@@ -420,21 +441,13 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         action = next_notice(wait is not None, post, above.message_id if above else None)
         if action is None:
             return None
-        text = notice(card.call, card.directory)
-        job = Job(
-            enterprise=card.key[0],
-            call_id=card.key[1],
-            chat_id=chat_id,
-            phase=card.call.phase,
-            language=card.directory.profile.language,
-            text=text,
-            hash=fingerprint(text),
-            html=True,
-            locked=card.locked,
+        text = notice_line(card.call, card.directory)
+        job = self._job(
+            card,
+            chat_id,
+            text,
+            fingerprint(text),
             silent=not card.notice_rings(chat_id, self._now()),
-            upto=lambda: card.call.last_position,
-            context=card.context,
-            markup=self._markup(card.call, card.directory, chat_id),
             reply_to=above.message_id if above else post.message_id,
         )
         return _Step(job, card, action)

@@ -396,3 +396,14 @@ async def test_after_a_restart_an_end_that_was_told_without_a_reply_does_not_rin
         after.show(MISSED, some(notify="missed"), posts=told)
         await after.settled()
         assert after.texts() == [["ended 1.1"]]
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(("faults", "texts"), [(1, [["ended 1.1"], [NOTICE]]), (2, [["ended 1.1"]])])
+async def test_a_reply_that_telegram_refuses_is_tried_once_more_plainly_and_no_more(house, faults, texts):
+    refused = Fault(400, "Bad Request: inline keyboard button URL is invalid")
+    house.server.script("sendMessage", *[Fault()] * 2, *[refused] * faults)
+    await house.shown(MISSED, some(notify="missed"))
+    assert house.texts() == texts
+    assert house.server.counts["sendMessage"] == 4
+    assert "reply_markup" not in house.server.requests[-1].fields
