@@ -3,6 +3,7 @@
 import os
 import pwd
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -52,9 +53,17 @@ def choose_account(*belongings: Path) -> Account:
 
 
 def popen(
-    argv: list[str], account: Account, *, stdin: int | IO[bytes], output: int | IO[bytes]
+    argv: list[str],
+    account: Account,
+    *,
+    stdin: int | IO[bytes],
+    output: int | IO[bytes],
+    holds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a program as ``account``, in a session of its own. Raises CannotRunServer."""
+    """Start a program as ``account``, in a session of its own, with the descriptors ``holds`` kept open.
+
+    Raises CannotRunServer.
+    """
     switch: dict[str, Any] = (
         {} if account.is_ours else {"user": account.uid, "group": account.gid, "extra_groups": []}
     )
@@ -68,6 +77,7 @@ def popen(
             env=ENVIRONMENT,
             start_new_session=True,  # Ctrl-C is for us; we stop our children
             umask=0o077,
+            pass_fds=holds,
             **switch,
         )
     except (OSError, subprocess.SubprocessError) as error:

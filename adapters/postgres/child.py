@@ -9,6 +9,7 @@ import contextlib
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final, Self
 
@@ -34,11 +35,22 @@ class GuardedChild:
         self._account = account
 
     @classmethod
-    def spawn(cls, argv: list[str], account: Account, *, stdin: int | IO[bytes], output: IO[bytes]) -> Self:
-        """Start ``argv`` as ``account``; blocks for two forks, some milliseconds. Raises CannotRunServer."""
+    def spawn(
+        cls,
+        argv: list[str],
+        account: Account,
+        *,
+        stdin: int | IO[bytes],
+        output: IO[bytes],
+        holds: Sequence[int] = (),
+    ) -> Self:
+        """Start ``argv`` as ``account``; blocks for two forks, some milliseconds. Raises CannotRunServer.
+
+        It keeps the descriptors ``holds``, and with them the locks on their files, for as long as it lives.
+        """
         guard = _spawn_guard(account)  # first: from the fork on, next to nothing stands before the guard
         try:
-            process = popen(argv, account, stdin=stdin, output=output)
+            process = popen(argv, account, stdin=stdin, output=output, holds=holds)
             _tell(guard, b"%d\n" % process.pid)
         except BaseException:
             _dismiss(guard)
@@ -84,7 +96,13 @@ class GuardedChild:
 
 
 def run_guarded(
-    argv: list[str], account: Account, *, within: float, output: Path, said: bytes = b""
+    argv: list[str],
+    account: Account,
+    *,
+    within: float,
+    output: Path,
+    said: bytes = b"",
+    holds: Sequence[int] = (),
 ) -> int | None:
     """Run a command to its end and return its status; None when it was stopped after ``within`` seconds.
 
@@ -93,7 +111,7 @@ def run_guarded(
     with output.open("ab") as log, tempfile.TemporaryFile() as stdin:
         stdin.write(said)
         stdin.seek(0)
-        child = GuardedChild.spawn(argv, account, stdin=stdin, output=log)
+        child = GuardedChild.spawn(argv, account, stdin=stdin, output=log, holds=holds)
     try:
         return child.wait(within)
     finally:

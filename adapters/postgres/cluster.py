@@ -47,10 +47,11 @@ log_min_error_statement = panic
 """
 
 
-def make(place: Place, programs: Path) -> None:
+def make(place: Place, programs: Path, lock: int) -> None:
     """initdb, and the database ``callfold`` in it; under another name first, so that it is whole or absent.
 
-    For the holder of the home's lock. Blocks for about a second. Raises InitFailed.
+    For the holder of the home's ``lock``, a descriptor that initdb and its children keep: should we be killed,
+    nobody else makes a cluster while they still write. Blocks for about a second. Raises InitFailed.
     """
     for torn in place.home.glob("cluster.new-*"):
         shutil.rmtree(torn, ignore_errors=True)
@@ -62,9 +63,9 @@ def make(place: Place, programs: Path) -> None:
         # C.UTF-8 of the builtin provider: lower('Ё') is right, and the same on every machine and release.
         locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         access = [f"--username={DATABASE}", "--auth=reject", "--no-instructions"]
-        _run(place, [str(programs / "initdb"), "-D", str(fresh), *locale, *access])
+        _run(place, [str(programs / "initdb"), "-D", str(fresh), *locale, *access], lock)
         alone = ["--single", "-j", "-c", "exit_on_error=true", "-D", str(fresh), "postgres"]
-        _run(place, [str(programs / "postgres"), *alone], said=FIRST_WORDS.encode())
+        _run(place, [str(programs / "postgres"), *alone], lock, said=FIRST_WORDS.encode())
         fresh.rename(place.cluster)
         _sync(place.home)
     finally:
@@ -109,10 +110,12 @@ def trim_log(place: Place) -> None:
         log.write(kept[kept.find(b"\n") + 1 :])
 
 
-def _run(place: Place, argv: list[str], said: bytes = b"") -> None:
+def _run(place: Place, argv: list[str], lock: int, said: bytes = b"") -> None:
     begun = place.log.stat().st_size if place.log.exists() else 0
     os.close(place.open(place.log, os.O_WRONLY | os.O_CREAT))
-    status = run_guarded(argv, place.account, within=INIT_SECONDS, output=place.log, said=said)
+    status = run_guarded(
+        argv, place.account, within=INIT_SECONDS, output=place.log, said=said, holds=(lock,)
+    )
     if status != 0:
         what = Path(argv[0]).name
         ended = (

@@ -146,12 +146,13 @@ class EmbeddedPostgres:
 
     async def _start(self) -> None:
         """One server, from whatever was left behind to ready. Only with the lock."""
-        place = self.place
+        place, lock = self.place, self._lock
+        assert lock is not None, "only the owner starts a server"
         if self._child is None or self._child.returncode is not None:
             self._child = None
             programs = await _in_thread(lambda: binaries.provide(place))
             if not place.cluster.is_dir():
-                await _in_thread(lambda: cluster.make(place, programs))
+                await _in_thread(lambda: cluster.make(place, programs, lock))
             await _in_thread(lambda: postmaster.clear(place, patience=STOP_SECONDS))
             cluster.trim_log(place)
             self._log_begin = place.log.stat().st_size if place.log.exists() else 0

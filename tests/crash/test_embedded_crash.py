@@ -20,6 +20,7 @@ from adapters.postgres.child import GuardedChild
 from adapters.postgres.cluster import log_tail
 from adapters.postgres.database import Database
 from adapters.postgres.embedded import EmbeddedPostgres
+from adapters.postgres.errors import StartFailed
 
 pytestmark = pytest.mark.crash
 
@@ -87,6 +88,17 @@ def guards(owner: int) -> list[int]:
             if child.name() == "sh" and child.status() != psutil.STATUS_ZOMBIE:
                 found.append(child.pid)
     return found
+
+
+def child_named(name: str, parent: int) -> psutil.Process:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended between the list and the look
+            for child in psutil.Process(parent).children(recursive=True):
+                if child.name() == name:
+                    return child
+        time.sleep(0.002)
+    raise AssertionError(f"{parent} has no child {name}")
 
 
 async def ask(dsn: str, sql: str):
@@ -222,6 +234,24 @@ async def test_a_cluster_that_was_being_made_when_its_maker_died_is_made_anew(da
     async with EmbeddedPostgres(data_dir) as server:
         assert await ask(server.dsn, "SELECT lower('Ё')") == "ё"
         assert not list(server.place.home.glob("cluster.new-*"))
+
+
+async def test_nobody_makes_a_cluster_while_a_killed_makers_initdb_still_writes(data_dir):
+    with subprocess.Popen([sys.executable, "-c", OWNER, str(data_dir)], stdout=subprocess.DEVNULL) as maker:
+        initdb = await asyncio.to_thread(child_named, "initdb", maker.pid)
+        initdb.suspend()
+        maker.kill()
+    try:
+        with pytest.raises(StartFailed, match="was not ready within 1 s"):
+            async with EmbeddedPostgres(data_dir, start_seconds=1):
+                pass
+        torn = list((data_dir / "postgres").glob("cluster*"))
+        assert [directory.name[:12] for directory in torn] == ["cluster.new-"]
+    finally:
+        initdb.resume()
+    async with EmbeddedPostgres(data_dir) as server:
+        assert await ask(server.dsn, "SELECT 1") == 1
+        assert [directory.name for directory in server.place.home.glob("cluster*")] == ["cluster"]
 
 
 def test_ctrl_c_reaches_the_owner_and_not_its_server(data_dir):
