@@ -309,7 +309,7 @@ class Enterprise:
             self.let_go(actor)
         else:
             why: Literal["settle", "silence"] = "settle" if awaits_settling(call, actor.legs()) else "silence"
-            upto = max(leg.last.position for leg in actor.legs().values())
+            upto = max(leg.newest for leg in actor.legs().values())
             self.house.observe(self.number, actor, Silence(why, round(silent, 1), upto))
             self.house.alarm(self.number, unique_id, LOOK_AGAIN)
 

@@ -144,7 +144,7 @@ class LegActor:
             (self.followers or {}).pop(unique_id, None)
 
     def _restore(self, mail: Restored) -> None:
-        if self.leg is None or mail.leg.last.position >= self.leg.last.position:
+        if self.leg is None or mail.leg.newest >= self.leg.newest:
             self.leg = mail.leg
         self.version = max(mail.version, self.version)
         known = {(post.call_id, post.chat_id): post.version for post in self.posts}
@@ -158,7 +158,7 @@ class LegActor:
         if fact.stream == leg_stream(self.unique_id):
             # Also of a fact that will be parked: what this leg decides later is decided on the newest version.
             self.version = max(fact.version, self.version)
-        seen = self.leg is not None and fact.position <= self.leg.last.position
+        seen = self.leg is not None and fact.position <= self.leg.newest
         if seen and mail.event is not None:
             return  # read again after an overflow or a lost connection
         self.leg = fold(self.leg, fact, mail.event, self.unique_id, counts=mail.counts)

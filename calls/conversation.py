@@ -114,7 +114,7 @@ def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
         phase=_phase(evidence, answered=answered, ended=ended),
         ringing=ringing,
         callee=_callee(evidence, talked, rung),
-        last_position=last,
+        last_position=max([leg.newest for leg in legs.values()]),
     )
 
 
@@ -446,7 +446,7 @@ def _is_parasite(leg: Leg) -> bool:
     )
 
 
-def _ended(evidence: Evidence, moved: Transfers, last: int) -> bool:
+def _ended(evidence: Evidence, moved: Transfers, last: float) -> bool:
     """Nobody of it is left in a bridge and its leading leg hung up, or silence was observed since its last event."""
     legs, people = evidence.legs, evidence.people
     inside = [leg for unique_id, leg in legs.items() if leg.inside and people[unique_id].role != "local"]

@@ -83,7 +83,10 @@ class NewFact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
-    """A stored fact. ``position`` is its global place, ``version`` its place in its stream (from 1)."""
+    """A stored fact. ``position`` is its global place, ``version`` its place in its stream (from 1).
+
+    ``order``: where a recovered one belongs among the positions of the others (calls.order); 0 where it came.
+    """
 
     position: int
     enterprise: str
@@ -95,3 +98,4 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     recorded_at: datetime
     body: bytes
     meta: bytes = b""
+    order: float = 0

@@ -21,9 +21,12 @@ OF_CHANNELS: Final = frozenset({"bridge", "bridge_leave", "new_callerid"})
 
 
 class Moment(msgspec.Struct, frozen=True, gc=False, order=True):
-    """A place in the order of facts, and when that was (``occurred_at`` of the fact)."""
+    """A place in the order of facts, and when that was (``occurred_at`` of the fact).
 
-    position: int
+    A recovered fact lies between two positions (calls.order).
+    """
+
+    position: float
     at: datetime
 
 
@@ -99,7 +102,8 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     sought: bool = False
     """A phone that a blind transfer rings (new_callerid, Context inoffice)."""
     external_initiated: bool = False
-    recovered: bool = False
+    upto: int = 0
+    """Position of its newest fact where one of them was recovered, else 0: then it is that of ``last``."""
     silence: Silence | None = None
     recording: Recorded | None = None
 
@@ -107,6 +111,16 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def counts(self) -> bool:
         """A leg known by new_callerid alone makes no call (CONTRACT 6, legs)."""
         return bool(self.start or self.dials or self.visits or self.hangup or self.leaves or self.late)
+
+    @property
+    def recovered(self) -> bool:
+        """True where any event of it came by recovery."""
+        return self.upto > 0
+
+    @property
+    def newest(self) -> int:
+        """Position of its newest event."""
+        return self.upto or int(self.last.position)
 
     @property
     def local_pair(self) -> str:
@@ -127,13 +141,13 @@ def fold(leg: Leg | None, fact: Fact, event: Event | None, unique_id: str, *, co
     ``event`` is the body read (None for observations), ``unique_id`` the leg that it is told to: a bridge's end
     is told to every leg inside. ``counts`` is False for entering a bridge that is no more.
     """
-    when = Moment(fact.position, fact.occurred_at)
+    when = Moment(fact.order or fact.position, fact.occurred_at)
     if leg is None:
-        leg = Leg(unique_id=unique_id, first=when, last=when, recovered=fact.source == "recovery")
+        leg = Leg(unique_id=unique_id, first=when, last=when)
     if event is None:
         return _noted(leg, fact)
-    if fact.source == "recovery" and not leg.recovered:
-        leg = replace(leg, recovered=True)
+    if fact.source == "recovery" or leg.upto:
+        leg = replace(leg, upto=max(fact.position, leg.newest))
     if event.external_initiated and not leg.external_initiated:
         leg = replace(leg, external_initiated=True)
     if fact.kind in OF_CHANNELS:

@@ -27,13 +27,13 @@ class Meeting(msgspec.Struct, frozen=True, gc=False):
     since: Moment
     until: Moment | None
     leg: str
-    stay: int
+    stay: float
 
 
 class _Found(msgspec.Struct, frozen=True, gc=False):
     """A meeting, and the position at which both were in the other party's bridge."""
 
-    came: int
+    came: float
     meeting: Meeting
 
 
@@ -64,12 +64,12 @@ def meetings(
     return rooms.told()
 
 
-def _order(found: "_Found") -> tuple[int, int, str]:
+def _order(found: "_Found") -> tuple[float, float, str]:
     """By the stays of the other party, then by who came into its bridge; events of other bridges prove no order."""
     return found.meeting.stay, found.came, found.meeting.leg
 
 
-def _left(visit: Visit) -> int:
+def _left(visit: Visit) -> float:
     return visit.left.position if visit.left else END
 
 
@@ -79,7 +79,7 @@ def _met(one: Visit, other: Visit) -> bool:
     )
 
 
-def _meeting(leg: str, stay: int, visits: Iterable[Visit]) -> Meeting:
+def _meeting(leg: str, stay: float, visits: Iterable[Visit]) -> Meeting:
     since: Moment | None = None
     until: Moment | None = None
     for visit in visits:
@@ -219,7 +219,7 @@ class _Order:
     """Which stays ended before others began, by the order within legs and within bridges alone."""
 
     def __init__(self, legs: Mapping[str, Leg]) -> None:
-        steps: list[tuple[int, int, int, str, Visit]] = []
+        steps: list[tuple[float, int, int, str, Visit]] = []
         for unique_id, leg in legs.items():
             for visit, following in zip_longest(leg.visits, leg.visits[1:]):
                 steps.append((visit.entered.position, 1, len(steps), unique_id, visit))
