@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import uvicorn
 
 from adapters.composition import Service
 from adapters.http.protocol import HostProtocol
+from adapters.memory import calm_collector
 
 log = structlog.get_logger(__name__)
 
@@ -52,17 +52,6 @@ def bind(host: str, port: int) -> socket.socket | None:
         raise CannotServe(f"{host}:{port} cannot be listened on: {error.strerror or error}") from error
     bound.setblocking(False)
     return bound
-
-
-def calm_collector() -> None:
-    """Keep Python's collector from walking what stays for ever, and from walking the rest at every turn.
-
-    Open calls are tens of thousands of objects without cycles; a full collection over them and over all modules stops
-    the loop for 60 to 95 ms. What is alive now is set aside, and collections come with 50,000 new objects.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 class Serving:

@@ -23,7 +23,13 @@ from calls.unique_ids import age
 
 
 def conversation(legs: Mapping[str, Leg], leader: str, directory: Directory) -> Call | None:
-    """The call these legs make, or None where they make none.
+    """The call these legs make, or None where they make none (``tell_call``)."""
+    whole = tell_call(legs, leader, directory)
+    return whole[0] if whole else None
+
+
+def tell_call(legs: Mapping[str, Leg], leader: str, directory: Directory) -> tuple[Call, Evidence] | None:
+    """The call these legs make, and what it was told by; None where they make none.
 
     ``legs`` by UniqueId, ``leader`` one of them. A leg known by new_callerid alone makes no call, nor does the
     lone parasite hangup of a click-to-call (events.md 5).
@@ -36,7 +42,7 @@ def conversation(legs: Mapping[str, Leg], leader: str, directory: Directory) -> 
         return None
     call = _tell(evidence, tuple(sorted(counting, key=age)))
     recorded = [unique_id for unique_id, leg in legs.items() if leg.recording]
-    return _with_recordings(call, legs, recorded) if recorded else call
+    return (_with_recordings(call, legs, recorded) if recorded else call), evidence
 
 
 def _with_recordings(call: Call, legs: Mapping[str, Leg], recorded: list[str]) -> Call:

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from calls.call import Call
-from calls.conversation import conversation
+from calls.conversation import conversation, tell_call
+from calls.details import Details, details
 from calls.directory import Directory, DirectoryChange
 from calls.events import Event, reread_event
 from calls.facts import DIRECTORY_CHANGED, EVENT_KINDS, RECORDING_ADDED, SILENCE_OBSERVED, Fact
@@ -52,23 +53,33 @@ class Changes(msgspec.Struct, frozen=True):
     calls: dict[str, Call]
     gone: frozenset[str]
     legs: dict[str, Belonging]
+    details: dict[str, Details]
+    fresh: frozenset[str]
+    """Ids of calls that had no row before."""
 
 
 class Exchange:
-    """State of one enterprise's fold. ``apply`` takes its facts in order, ``take`` gives what changed since."""
+    """State of one enterprise's fold. ``apply`` takes its facts in order, ``take`` gives what changed since.
 
-    def __init__(self, directory: Directory) -> None:
+    ``detailed``: with the details of each call that is told.
+    """
+
+    def __init__(self, directory: Directory, *, detailed: bool = False) -> None:
+        self._details: dict[str, Details] | None = {} if detailed else None
         self.board = Switchboard(directory)
         self.legs: dict[str, Leg] = {}
         self._touched: dict[str, None] = {}
         self._told: dict[str, Call] = {}
         self._gone: set[str] = set()
         self._rows: set[str] = set()
+        self._fresh: set[str] = set()
         self._moved: dict[str, Belonging] = {}
         self._placed: dict[str, Belonging] = {}
         self._lost: set[str] = set()
         self._ended: dict[str, datetime] = {}
         self._next_sweep = EARLIEST
+        self._unbegun: set[str] = set()
+        """Legs of which a recovered fact came before the first that was stored."""
 
     @property
     def directory(self) -> Directory:
@@ -77,8 +88,12 @@ class Exchange:
 
     def misses(self, fact: Fact) -> bool:
         """True where the fact belongs to a leg that was forgotten: its call must be woken first."""
+        if fact.version == 1 and not self._unbegun:
+            return False
         kind, _, unique_id = fact.stream.partition("/")
-        return kind == "leg" and fact.version > 1 and not self.board.knows(unique_id)
+        if kind != "leg" or (fact.version == 1 and unique_id not in self._unbegun):
+            return False
+        return not self.board.knows(unique_id)
 
     def companions(self, unique_id: str) -> tuple[str, ...]:
         """The leg, and those that came to be of its call since the last ``take``."""
@@ -134,6 +149,8 @@ class Exchange:
         route = self.board.route(fact, event)
         if route.moves:
             self._follow(route.moves)
+        if fact.order and fact.version > 1:
+            self._unbegun.add(fact.stream.partition("/")[2])
         for unique_id in route.legs:
             legs[unique_id] = fold(legs.get(unique_id), fact, event, unique_id, counts=route.counts)
             touched[unique_id] = None
@@ -156,10 +173,15 @@ class Exchange:
     def _retract(self, leader: str) -> None:
         """A row whose leg leads no longer is no row any more."""
         self._told.pop(leader, None)
+        if self._details:
+            self._details.pop(leader, None)
         self._ended.pop(leader, None)
         if leader in self._rows:
             self._rows.discard(leader)
-            self._gone.add(leader)
+            if leader in self._fresh:
+                self._fresh.discard(leader)
+            else:
+                self._gone.add(leader)
 
     def call(self, unique_id: str) -> Call | None:
         """The call that this leg belongs to, as it is now."""
@@ -176,17 +198,24 @@ class Exchange:
         for leader in dict.fromkeys(map(self.board.leader, wanted)):
             members = self.board.members(leader)
             legs = {leg: known[leg] for leg in members if leg in known}
-            call = conversation(legs, leader, self.directory) if legs else None
+            whole = tell_call(legs, leader, self.directory) if legs else None
+            call = whole[0] if whole else None
             self._place(leader, members, lost=call is None)
             touched.pop(leader, None)
             for leg in members:
                 touched.pop(leg, None)
-            if call is None:
+            if whole is None or call is None:
                 self._retract(leader)
                 continue
+            if self._details is not None:
+                self._details[leader] = details(*whole)
             self._told[leader] = call
-            self._rows.add(leader)
-            self._gone.discard(leader)
+            if leader not in self._rows:
+                self._rows.add(leader)
+                if leader in self._gone:
+                    self._gone.discard(leader)
+                else:
+                    self._fresh.add(leader)
             if call.settled:
                 self._ended[leader] = self.board.last_heard(leader)
             else:
@@ -204,7 +233,12 @@ class Exchange:
     def take(self) -> Changes:
         """What changed since the last time."""
         self.tell()
-        changes = Changes(self._told, frozenset(self._gone), self._moved)
+        changes = Changes(
+            self._told, frozenset(self._gone), self._moved, self._details or {}, frozenset(self._fresh)
+        )
+        self._fresh.clear()
+        if self._details:
+            self._details = {}
         self._told, self._gone, self._moved = {}, set(), {}
         return changes
 

@@ -32,6 +32,19 @@ DELIVERY_WITHDRAWN: Final = "delivery_withdrawn"
 DELIVERY_REFUSED: Final = "delivery_refused"
 CALLBACK_REQUESTED: Final = "callback_requested"
 
+UNFOLDED_KINDS: Final = (
+    DELIVERY_INTENDED,
+    DELIVERY_SENT,
+    DELIVERY_EDITED,
+    DELIVERY_WITHDRAWN,
+    DELIVERY_REFUSED,
+    CALLBACK_REQUESTED,
+)
+"""Kinds of ours that no call is told by."""
+KNOWN_KINDS: Final = frozenset(
+    {*EVENT_KINDS, *UNFOLDED_KINDS, SILENCE_OBSERVED, RECORDING_ADDED, DIRECTORY_CHANGED}
+)
+
 NEWEST: Final = (1 << 63) - 1
 """A position behind all that there is."""
 

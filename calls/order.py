@@ -37,12 +37,25 @@ class Order:
         for fact in recovered:
             heapq.heappush(self._waiting, (fact.occurred_at, fact.position, fact))
 
-    def upto(self, fact: Fact) -> Iterator[Fact]:
-        """What comes before a fact that was not recovered, then the fact itself."""
+    @property
+    def waits(self) -> bool:
+        """True while recovered facts were added that were not given out."""
+        return bool(self._waiting)
+
+    def before(self, fact: Fact) -> Iterator[Fact]:
+        """The recovered facts that come before one that was not recovered."""
         if not (fact.kind == DIRECTORY_CHANGED and fact.position < self._begun):
             while self._waiting and self._waiting[0][0] < fact.occurred_at:
                 yield self._next()
-        self._after = float(fact.position)
+
+    def pass_by(self, position: int) -> None:
+        """What is given out from now on comes after this position."""
+        self._after = float(position)
+
+    def upto(self, fact: Fact) -> Iterator[Fact]:
+        """What comes before a fact that was not recovered, then the fact itself."""
+        yield from self.before(fact)
+        self.pass_by(fact.position)
         yield fact
 
     def rest(self) -> Iterator[Fact]:

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 from calls.call import Call
+from calls.details import LegPlace, Share
 from calls.directory import Customer, Directory, DirectoryChange
 from calls.exchange import Exchange, read_change
 from calls.facts import DIRECTORY_CHANGED, Fact
+from projections.hosts import HostsFold
 from projections.ports import Rows
 
 FOLD_VERSION = 4
@@ -13,9 +15,14 @@ FOLD_VERSION = 4
 
 
 class CallsFold:
-    """State of the fold over all enterprises; pure but for what ``wake`` is given."""
+    """State of the fold over all enterprises; pure but for what ``wake`` is given.
 
-    def __init__(self) -> None:
+    ``detailed``: with the rows of ``legs`` and ``call_agents``.
+    """
+
+    def __init__(self, *, detailed: bool = True) -> None:
+        self._detailed = detailed
+        self.hosts = HostsFold()
         self._exchanges: dict[str, Exchange] = {}
         self._touched: set[str] = set()
         self._names: dict[tuple[str, str], str | None] = {}
@@ -24,8 +31,19 @@ class CallsFold:
         """The fold of one enterprise."""
         found = self._exchanges.get(enterprise)
         if found is None:
-            found = self._exchanges[enterprise] = Exchange(Directory.empty(enterprise))
+            found = self._exchanges[enterprise] = Exchange(
+                Directory.empty(enterprise), detailed=self._detailed
+            )
         return found
+
+    def renew(self, enterprise: str) -> None:
+        """Forget everything of an enterprise."""
+        self._exchanges.pop(enterprise, None)
+        self._touched.add(enterprise)
+
+    def touch(self, enterprises: Iterable[str]) -> None:
+        """Facts were folded by these enterprises' exchanges."""
+        self._touched.update(enterprises)
 
     def misses(self, fact: Fact) -> bool:
         """True where the fact's call was forgotten and must be woken before ``apply``."""
@@ -63,15 +81,41 @@ class CallsFold:
         """What changed since the last time."""
         calls: list[Call] = []
         gone: list[tuple[str, str]] = []
-        legs: list[tuple[str, str, str, bool]] = []
+        belongings: list[tuple[str, str, str, bool]] = []
+        legs: list[tuple[str, str, LegPlace]] = []
+        shares: list[tuple[str, str, Share]] = []
+        fresh: set[tuple[str, str]] = set()
         for enterprise in sorted(self._touched):
             changes = self.exchange(enterprise).take()
             calls += changes.calls.values()
             gone += [(enterprise, call_id) for call_id in sorted(changes.gone)]
-            legs += [(enterprise, leg, place.call_id, place.lost) for leg, place in changes.legs.items()]
+            belongings += [
+                (enterprise, leg, place.call_id, place.lost) for leg, place in changes.legs.items()
+            ]
+            fresh |= {(enterprise, call_id) for call_id in changes.fresh}
+            for call_id, told in changes.details.items():
+                legs += [(enterprise, call_id, place) for place in told.legs]
+                shares += [(enterprise, call_id, share) for share in told.shares]
         names, self._names = self._names, {}
         self._touched.clear()
-        return Rows(calls=calls, gone=gone, legs=legs, names=names)
+        return Rows(
+            calls=calls,
+            gone=gone,
+            belongings=belongings,
+            legs=legs,
+            shares=shares,
+            hosts=self.hosts.take(),
+            fresh=frozenset(fresh),
+            names=names,
+        )
+
+    def customer_names(self) -> dict[tuple[str, str], str | None]:
+        """(enterprise, phone) to the name of every customer in the directories."""
+        return {
+            (enterprise, phone): customer_name(customer)
+            for enterprise, exchange in self._exchanges.items()
+            for phone, customer in exchange.directory.customers.items()
+        }
 
     def name(self, enterprise: str, phone: str) -> str | None:
         """What the directory calls a customer, as of the last fact."""

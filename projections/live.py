@@ -1,28 +1,35 @@
 """The live runner: follows the horizon and writes rows and checkpoint in one transaction."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from time import perf_counter
 
+import msgspec
 import structlog
 
+from calls.exchange import FORGET_LOST_AFTER
 from calls.facts import Fact
 from otel.metrics import Metrics
 from projections.calls import CallsFold
-from projections.ports import Checkpoint, FactReader, Fenced, GiveWay, ReaderTrouble, Tables
+from projections.ports import Checkpoint, FactReader, Fenced, GiveWay, ReaderTrouble, Rows, Tables
 
 log = structlog.get_logger(__name__)
 
 BATCH = 1_000
+MOST = 50_000
+"""Facts taken at once where some were recovered: calls are folded anew once for all of them."""
 AT_ONCE = 50
 PACE = 0.2
 """Seconds between two batches: what a row may be behind for the sake of writing it once."""
 PLACE = "calls"
+POLL = 0.5
+"""Seconds after which the horizon is looked at without a nudge (an open transaction elsewhere held it back)."""
+RETRY = 0.5
 
 
 class LiveCalls:
-    """Keeps ``calls``, ``call_legs`` and ``customers`` behind the facts by less than a second."""
+    """Keeps the tables of all calls behind the facts by less than a second."""
 
     def __init__(
         self,
@@ -40,6 +47,9 @@ class LiveCalls:
         self._allowed, self._give_way = allowed, give_way
         self._awake = asyncio.Event()
         self._stopping = False
+        self._anew: dict[str, datetime] = {}
+        """Enterprises whose calls are to be folded anew, and since when."""
+        self._none_anew = asyncio.Event()
         self.checkpoint = Checkpoint()
         self.fold = CallsFold()
 
@@ -51,6 +61,15 @@ class LiveCalls:
         """Project what can be read, then end ``run``."""
         self._stopping = True
         self._awake.set()
+
+    async def fold_anew(self, since: dict[str, datetime]) -> None:
+        """Fold what occurred in these enterprises since then once more; returns when the rows are written."""
+        for enterprise, at in since.items():
+            self._anew[enterprise] = min(at, self._anew.get(enterprise, at))
+        if self._anew:
+            self._none_anew.clear()
+            self._awake.set()
+            await self._none_anew.wait()
 
     async def load(self) -> None:
         """Make the fold's state again: the directory and every call that is not yet forgotten."""
@@ -74,7 +93,7 @@ class LiveCalls:
                 elif not loaded:
                     await self.load()
                     loaded = True
-                while loaded and self._allowed.is_set() and await self.step() == BATCH:
+                while loaded and self._allowed.is_set() and await self.step() >= BATCH:
                     pass
             except (ReaderTrouble, Fenced) as error:
                 log.warning("the projection of calls begins anew", reason=str(error))
@@ -98,57 +117,154 @@ class LiveCalls:
 
     async def step(self) -> int:
         """Project the next batch; how many facts it had."""
-        facts, checkpoint = await self._facts.next(self.checkpoint, BATCH)
-        if not facts:
+        facts, checkpoint = await next_facts(self._facts, self.checkpoint)
+        anew = dict(self._anew)
+        if not facts and not anew:
             self._metrics.projection_lag_seconds.labels(projection=PLACE).set(0)
             return 0
-        for begin in range(0, len(facts), AT_ONCE):
-            begun = perf_counter()
-            for fact in facts[begin : begin + AT_ONCE]:
-                await project(self.fold, fact, self._facts)
-            await self._give_way(perf_counter() - begun)
-        begun = perf_counter()
-        rows = self.fold.take()
-        await self._give_way(perf_counter() - begun)
+        rows = await fold_facts(self.fold, facts, self._facts, checkpoint, self._give_way, anew)
         await self._tables.write(rows, self.checkpoint, checkpoint, self.fold.name)
         self.checkpoint = checkpoint
         self._moved(checkpoint)
-        behind = (self._now() - facts[-1].recorded_at).total_seconds()
-        self._metrics.projection_lag_seconds.labels(projection=PLACE).set(max(behind, 0.0))
+        self._done(anew)
+        if facts:
+            behind = (self._now() - facts[-1].recorded_at).total_seconds()
+            self._metrics.projection_lag_seconds.labels(projection=PLACE).set(max(behind, 0.0))
         return len(facts)
+
+    def _done(self, anew: dict[str, datetime]) -> None:
+        for enterprise, at in anew.items():
+            if self._anew[enterprise] == at:
+                del self._anew[enterprise]
+        if not self._anew:
+            self._none_anew.set()
+
+
+async def next_facts(
+    facts: FactReader, after: Checkpoint, upto: Checkpoint | None = None, limit: int = BATCH
+) -> tuple[list[Fact], Checkpoint]:
+    """The next facts; where some were recovered, as many as there are at once."""
+    found, reached = await facts.next(after, limit, upto)
+    more = len(found) == limit
+    while more and len(found) < MOST and any(fact.source == "recovery" for fact in found[-limit:]):
+        page, reached = await facts.next(reached, limit, upto)
+        found += page
+        more = len(page) == limit
+    return found, reached
+
+
+async def no_other(_: float) -> None:
+    """Nobody else wants a turn."""
+
+
+async def fold_facts(
+    fold: CallsFold,
+    facts: Iterable[Fact],
+    reader: FactReader,
+    reached: Checkpoint,
+    give_way: GiveWay = no_other,
+    anew: dict[str, datetime] | None = None,
+) -> Rows:
+    """Fold facts in the readers' order, up to the checkpoint ``reached``; the rows that changed.
+
+    A recovered fact belongs among those that were folded long ago: of its enterprise everything that occurred since is
+    folded anew, in order (calls.order). ``anew``: enterprises for which that is wanted anyway, and since when.
+    """
+    since = dict(anew or {})
+    for fact in facts:
+        if fact.source == "recovery":
+            since[fact.enterprise] = min(fact.occurred_at, since.get(fact.enterprise, fact.occurred_at))
+    turn = _Turn(give_way)
+    for fact in facts:
+        fold.hosts.see(fact)
+        if fact.enterprise not in since:
+            await project(fold, fact, reader, reached.position)
+            await turn.over()
+    formerly: dict[str, frozenset[str]] = {}
+    for enterprise, at in since.items():
+        formerly[enterprise] = await _fold_anew(fold, enterprise, at, reader, reached.position, turn)
+    rows = fold.take()
+    if not formerly:
+        return rows
+    told = {(call.enterprise, call.call_id) for call in rows.calls}
+    keys = {(number, call_id) for number, calls in formerly.items() for call_id in calls}
+    gone = sorted(keys.union(rows.gone) - told)
+    return msgspec.structs.replace(rows, gone=gone, fresh=rows.fresh - keys)
+
+
+async def _fold_anew(
+    fold: CallsFold, enterprise: str, since: datetime, reader: FactReader, upto: int, turn: "_Turn"
+) -> frozenset[str]:
+    """Fold a stretch of an enterprise anew; the ids of the calls that it made before."""
+    stretch = await reader.stretch(enterprise, since, upto)
+    fold.renew(enterprise)
+    fold.remember(await reader.directories(stretch.after, enterprise))
+    lost = await reader.lost_legs(enterprise)
+    if lost:
+        known = [
+            fact
+            for fact in await reader.calls_of(lost, upto)
+            if stretch.since - FORGET_LOST_AFTER < fact.occurred_at < stretch.since
+        ]
+        await park_all(reader, fold.wake(enterprise, known))
+    async for page in reader.facts_of(enterprise, stretch, upto):
+        for fact in page:
+            await project(fold, fact, reader, upto)
+            await turn.over()
+    return stretch.calls
+
+
+class _Turn:
+    """Gives way after some facts, by the time they took."""
+
+    def __init__(self, give_way: GiveWay) -> None:
+        self._give_way = give_way
+        self._folded = 0
+        self._begun = perf_counter()
+
+    async def over(self) -> None:
+        self._folded += 1
+        if self._folded % AT_ONCE == 0:
+            await self._give_way(perf_counter() - self._begun)
+            self._begun = perf_counter()
 
 
 async def load(fold: CallsFold, facts: FactReader, checkpoint: Checkpoint) -> None:
     """Make a fold's state again at a checkpoint: the directory and every call that is not yet forgotten."""
     fold.remember(await facts.directories(checkpoint.position))
-    recent = await facts.unforgotten()
+    fold.hosts.remember(await facts.hosts())
+    recent = await facts.unforgotten(checkpoint.position)
     told: dict[str, list[Fact]] = {}
     for fact in await facts.calls_of(recent, checkpoint.position) if recent else ():
         told.setdefault(fact.enterprise, []).append(fact)
     for enterprise, known in told.items():
-        await _park_all(facts, fold.wake(enterprise, known))
+        await park_all(facts, fold.wake(enterprise, known))
 
 
-async def project(fold: CallsFold, fact: Fact, facts: FactReader) -> None:
-    """Fold one fact, its forgotten call woken first; one that cannot be folded is parked."""
+async def project(fold: CallsFold, fact: Fact, facts: FactReader, upto: int) -> None:
+    """Fold one fact, its forgotten call woken first; one that cannot be folded is parked.
+
+    ``upto``: position up to which facts are being folded.
+    """
     try:
         if fold.misses(fact):
-            known = await facts.calls_of(fold.companions(fact), fact.position - 1)
-            await _park_all(facts, fold.wake(fact.enterprise, known))
+            await wake(fold, fact, facts, upto)
         fold.apply(fact)
     except ReaderTrouble:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the fact is parked and the projection goes on
-        await _park_all(facts, [(fact, error)])
+        await park_all(facts, [(fact, error)])
 
 
-async def _park_all(facts: FactReader, failed: list[tuple[Fact, Exception]]) -> None:
+async def wake(fold: CallsFold, fact: Fact, facts: FactReader, upto: int) -> None:
+    """Bring the forgotten call of a fact back as it was before it."""
+    known = await facts.calls_of(fold.companions(fact), upto)
+    places = [place for place, other in enumerate(known) if other.position == fact.position]
+    await park_all(facts, fold.wake(fact.enterprise, known[: places[0]] if places else known))
+
+
+async def park_all(facts: FactReader, failed: list[tuple[Fact, Exception]]) -> None:
     for fact, error in failed:
         reason = f"{type(error).__name__}: {error}"
         log.error("a fact was parked", place=PLACE, position=fact.position, reason=reason)
         await facts.park(PLACE, fact, reason)
-
-
-POLL = 0.5
-"""Seconds after which the horizon is looked at without a nudge (an open transaction elsewhere held it back)."""
-RETRY = 0.5

@@ -1,12 +1,15 @@
 """What the projections need of the world: facts below the horizon, and tables to write rows into."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
 from calls.call import Call
+from calls.details import LegPlace, Share
 from calls.facts import Fact
+from projections.hosts import HostRow
 
 
 class Checkpoint(msgspec.Struct, frozen=True, order=True):
@@ -22,8 +25,15 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
 
     calls: Sequence[Call] = ()
     gone: Sequence[tuple[str, str]] = ()
-    legs: Sequence[tuple[str, str, str, bool]] = ()
+    belongings: Sequence[tuple[str, str, str, bool]] = ()
     """(enterprise, unique_id, call_id, lost): calls.exchange.Belonging"""
+    legs: Sequence[tuple[str, str, LegPlace]] = ()
+    """(enterprise, call_id, leg): all legs of each of ``calls``, where details are folded"""
+    shares: Sequence[tuple[str, str, Share]] = ()
+    """(enterprise, call_id, share): likewise"""
+    hosts: Sequence[HostRow] = ()
+    fresh: frozenset[tuple[str, str]] = frozenset()
+    """Keys of ``calls`` that had no row before."""
     names: dict[tuple[str, str], str | None] = {}
     """(enterprise, phone) of customers that the directory names anew"""
 
@@ -36,6 +46,18 @@ GiveWay = Callable[[float], Awaitable[None]]
 """Lets other tasks of the loop have their turn, after so many seconds of work without a pause."""
 
 
+class Stretch(msgspec.Struct, frozen=True):
+    """Facts of an enterprise that can be folded by themselves: none of their calls was touched before.
+
+    ``after``: position behind which they begin, ``since``: of recovered ones, the time at which; ``calls``: ids of the
+    rows that they make.
+    """
+
+    after: int
+    since: datetime
+    calls: frozenset[str]
+
+
 class FactReader(Protocol):
     """The event store, as far as projections need it. Its trouble shows as ReaderTrouble."""
 
@@ -45,19 +67,38 @@ class FactReader(Protocol):
         """The next facts below the horizon (and not behind ``upto``), and the checkpoint behind them."""
         ...
 
-    async def calls_of(self, legs: Sequence[tuple[str, str]], upto: int) -> list[Fact]:
-        """All facts of the calls that these (enterprise, UniqueId) belong to, up to a position.
+    async def calls_of(self, legs: Collection[tuple[str, str]], upto: int) -> list[Fact]:
+        """All facts up to a position of the calls that these (enterprise, UniqueId) belong to, in order.
 
         Which legs make a call is read off the tables that this reader's projection writes.
         """
         ...
 
-    async def directories(self, upto: int) -> list[Fact]:
+    async def directories(self, upto: int, enterprise: str | None = None) -> list[Fact]:
         """All directory facts up to a position."""
         ...
 
-    async def unforgotten(self) -> list[tuple[str, str]]:
-        """(enterprise, UniqueId) of open and of newly settled calls, and of legs that make no call yet."""
+    async def unforgotten(self, upto: int) -> list[tuple[str, str]]:
+        """(enterprise, UniqueId) of open and of newly settled calls, and of legs that make no call yet.
+
+        ``upto``: position that the tables have come to.
+        """
+        ...
+
+    async def hosts(self) -> list[HostRow]:
+        """What is known of each enterprise's host."""
+        ...
+
+    async def lost_legs(self, enterprise: str) -> list[tuple[str, str]]:
+        """(enterprise, UniqueId) of its legs that make no call yet."""
+        ...
+
+    async def stretch(self, enterprise: str, since: datetime, upto: int) -> Stretch:
+        """The shortest stretch up to a position in which everything is that occurred since."""
+        ...
+
+    def facts_of(self, enterprise: str, stretch: Stretch, upto: int) -> AsyncIterator[list[Fact]]:
+        """The facts of a stretch up to a position, in the order of folding, in pages."""
         ...
 
     async def park(self, place: str, fact: Fact, reason: str) -> None:

@@ -1,15 +1,31 @@
-"""Rebuilding the calls projection beside the live tables, from the first fact on."""
+"""Rebuilding projections beside the live tables, from the first fact on."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import datetime
+from typing import Any, Protocol
 
 import msgspec
 
 from projections.calls import CallsFold
-from projections.live import project
-from projections.ports import Checkpoint, FactReader, NameOf, Rows
+from projections.live import fold_facts, load, next_facts
+from projections.names import Name
+from projections.ports import Checkpoint, FactReader, Tables
 
 BATCH = 5_000
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a rebuild makes: which projections, told by which directory, of a fold of this version.
+
+    ``latest``: every fact is told by the directory as it is now, not as of its place. ``as_of``: the state of that
+    time is made, in tables of its own.
+    """
+
+    names: tuple[Name, ...]
+    fold_version: int
+    latest: bool = False
+    as_of: datetime | None = None
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -21,35 +37,38 @@ class Difference(msgspec.Struct, frozen=True):
     rebuilt: dict[str, object] | None
 
 
-class BesideTables(FactReader, Protocol):
-    """Tables of the same shape beside the live ones."""
+class Outcome(msgspec.Struct, frozen=True):
+    """What a rebuild came to: facts folded by its shards and after them, rows that differed from the live ones."""
 
-    async def begin(self) -> None:
-        """Make them, empty."""
-        ...
+    facts: int
+    differences: list[Difference]
 
-    async def write(self, rows: Rows, old: Checkpoint, new: Checkpoint, name_of: NameOf) -> None:
-        """Write rows and checkpoint in one transaction."""
-        ...
+
+class Following(FactReader, Tables, Protocol):
+    """A set of tables that can be brought as far as the live ones."""
 
     async def live_checkpoint(self) -> Checkpoint:
         """How far the live tables have come."""
         ...
 
-    async def count_all_customers(self, name_of: NameOf) -> None:
-        """Count every customer once, when all calls are written."""
+    def live_held(self) -> AbstractAsyncContextManager[Checkpoint]:
+        """Keep the live runner from writing meanwhile; how far its rows have come."""
         ...
 
-    async def hold_live(self) -> Checkpoint:
-        """Keep the live runner from writing until ``release``; how far its rows have come."""
+
+class BesideTables(Following, Protocol):
+    """Tables of the same shape beside the live ones."""
+
+    async def finish(self, names: dict[tuple[str, str], str | None]) -> None:
+        """Make of the shards' rows what the live tables are: sums, names of customers, indexes."""
         ...
 
-    async def release(self) -> None:
-        """Let the live runner go on."""
+    def as_now(self) -> AbstractAsyncContextManager[Any]:
+        """Something that sees all tables as they are at the entry, whatever is written later."""
         ...
 
-    async def differences(self) -> list[Difference]:
-        """Every row that differs from the live one; only while the live runner is held."""
+    async def differences(self, seen: Any) -> list[Difference]:
+        """Every row that differs from the live one, as seen there."""
         ...
 
     async def swap(self) -> None:
@@ -61,49 +80,74 @@ class BesideTables(FactReader, Protocol):
         ...
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What a rebuild came to: facts folded, rows that differed from the live ones."""
+async def catch_up(
+    tables: Following, fold: CallsFold, after: Checkpoint, upto: Checkpoint
+) -> tuple[Checkpoint, int]:
+    """Fold on to a checkpoint of the live tables, as the live runner would; how far it came, and the facts."""
+    folded = 0
+    while True:
+        facts, reached = await next_facts(tables, after, upto, BATCH)
+        if not facts:
+            return after, folded
+        rows = await fold_facts(fold, facts, tables, reached)
+        await tables.write(rows, after, reached, fold.name)
+        after = reached
+        folded += len(facts)
 
-    facts: int
-    differences: list[Difference]
+
+async def _fold_all(tables: BesideTables, upto: Checkpoint, fold_shards: Callable[[], Awaitable[int]]) -> int:
+    folded = await fold_shards()
+    fold = CallsFold()
+    fold.remember(await tables.directories(upto.position))
+    await tables.finish(fold.customer_names())
+    return folded
 
 
-async def rebuild(tables: BesideTables, *, check: bool, progress: Callable[[int, int], None]) -> Outcome:
+async def rebuild_as_of(
+    tables: BesideTables, upto: Checkpoint, fold_shards: Callable[[], Awaitable[int]]
+) -> Outcome:
+    """Fold the facts up to ``upto`` and leave it at that; ``fold_shards`` as for ``rebuild``."""
+    return Outcome(await _fold_all(tables, upto, fold_shards), [])
+
+
+async def rebuild(
+    tables: BesideTables, upto: Checkpoint, fold_shards: Callable[[], Awaitable[int]], *, check: bool
+) -> Outcome:
     """Fold every fact into tables beside the live ones, compare, and swap unless it is only a check.
 
-    Live reading and writing go on; the live runner waits only while the last facts are folded and the tables
-    compared and swapped. ``progress`` is told how many facts are folded and the position that was reached.
+    ``fold_shards`` folds the facts up to ``upto`` and returns how many. Live reading and writing go on; the live runner
+    waits only while the last facts are folded and while the tables are swapped.
     """
-    await tables.begin()
-    try:
-        fold = CallsFold()
-        checkpoint = Checkpoint()
-        folded = 0
-
-        async def follow(upto: Checkpoint) -> None:
-            nonlocal checkpoint, folded
-            while True:
-                facts, reached = await tables.next(checkpoint, BATCH, upto)
-                if not facts:
-                    return
-                for fact in facts:
-                    await project(fold, fact, tables)
-                await tables.write(fold.take(), checkpoint, reached, fold.name)
-                checkpoint = reached
-                folded += len(facts)
-                progress(folded, reached.position)
-
-        await follow(await tables.live_checkpoint())
-        await tables.count_all_customers(fold.name)
-        live = await tables.hold_live()
-        try:
-            await follow(live)
-            await tables.count_all_customers(fold.name)
-            differences = await tables.differences()
-            if not check:
-                await tables.swap()
-        finally:
-            await tables.release()
-    finally:
+    folded = await _fold_all(tables, upto, fold_shards)
+    fold = CallsFold()
+    checkpoint = await tables.checkpoint()
+    await load(fold, tables, checkpoint)
+    checkpoint, more = await catch_up(tables, fold, checkpoint, await tables.live_checkpoint())
+    folded += more
+    async with AsyncExitStack() as stack:
+        async with tables.live_held() as live:
+            checkpoint, more = await catch_up(tables, fold, checkpoint, live)
+            folded += more
+            seen = await stack.enter_async_context(tables.as_now())
+        differences = await tables.differences(seen)
+    if check:
         await tables.drop()
-    return Outcome(folded, differences)
+        return Outcome(folded, differences)
+    checkpoint, more = await catch_up(tables, fold, checkpoint, await tables.live_checkpoint())
+    folded += more
+    async with tables.live_held() as live:
+        checkpoint, more = await catch_up(tables, fold, checkpoint, live)
+        await tables.swap()
+    return Outcome(folded + more, differences)
+
+
+async def roll_back(tables: Following, swap: Callable[[], Awaitable[None]]) -> int:
+    """Bring the tables of before the last rebuild as far as the live ones and put them back; the facts folded."""
+    fold = CallsFold()
+    checkpoint = await tables.checkpoint()
+    await load(fold, tables, checkpoint)
+    checkpoint, folded = await catch_up(tables, fold, checkpoint, await tables.live_checkpoint())
+    async with tables.live_held() as live:
+        _, more = await catch_up(tables, fold, checkpoint, live)
+        await swap()
+    return folded + more

@@ -11,8 +11,9 @@ import msgspec
 
 from adapters.clock import SystemClock
 from adapters.postgres.database import Database
+from adapters.rebuilding import fold_beside
 from adapters.store.batch import Written, write
-from adapters.store.beside import COMPARED, BesideLive
+from adapters.store.beside import COMPARED, Beside
 from adapters.store.lock import settle_incarnation
 from adapters.store.pending import Pending
 from adapters.store.tables import CallTables
@@ -20,8 +21,10 @@ from adapters.store.writer import Writer
 from calls.directory import DirectoryChange
 from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, Fact, NewFact, leg_stream
 from otel.metrics import Metrics
+from projections.calls import FOLD_VERSION
 from projections.live import LiveCalls
-from projections.rebuild import Outcome, rebuild
+from projections.names import NAMES
+from projections.rebuild import Outcome, Plan, rebuild
 
 AT = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
 
@@ -178,11 +181,15 @@ class Projected:
         )
         return [dict(row) for row in found]
 
-    async def rebuild(self, *, check: bool = True) -> Outcome:
+    async def rebuild(self, *, check: bool = True, jobs: int = 2) -> Outcome:
         """As ``callfold rebuild`` does, on a connection of its own."""
         async with connected(self.dsn) as connection:
-            tables = BesideLive(self.pool, connection)
-            return await rebuild(tables, check=check, progress=lambda _, __: None)
+            beside = await Beside.open(self.pool, connection, Plan(NAMES, FOLD_VERSION), jobs)
+
+            async def fold_shards() -> int:
+                return await fold_beside(beside, self.dsn, 1, lambda _: None)
+
+            return await rebuild(beside, beside.upto, fold_shards, check=check)
 
 
 @asynccontextmanager

@@ -113,9 +113,7 @@ def trim_log(place: Place) -> None:
 def _run(place: Place, argv: list[str], lock: int, said: bytes = b"") -> None:
     begun = place.log.stat().st_size if place.log.exists() else 0
     os.close(place.open(place.log, os.O_WRONLY | os.O_CREAT))
-    status = run_guarded(
-        argv, place.account, within=INIT_SECONDS, output=place.log, said=said, holds=(lock,)
-    )
+    status = run_guarded(argv, place.account, within=INIT_SECONDS, output=place.log, said=said, holds=(lock,))
     if status != 0:
         what = Path(argv[0]).name
         ended = (

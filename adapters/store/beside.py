@@ -1,90 +1,228 @@
-"""Tables beside the live ones, for a rebuild: made like them, compared with them, put in their place."""
+"""Tables beside the live ones, for a rebuild: made like them, filled, compared with them, put in their place.
 
-from typing import Any, Final
+Of one rebuild at a time. What it has made so far stays when it is interrupted, and the next one goes on from there.
+"""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Self
 
 import asyncpg
+import msgspec
 
+from adapters.store import sums
 from adapters.store.queries import row_shown
-from adapters.store.tables import CALL_COLUMNS, CUSTOMER_COLUMNS, CallTables
-from projections.calls import FOLD_VERSION
-from projections.ports import Checkpoint, NameOf, ProjectionError
-from projections.rebuild import Difference
+from adapters.store.reader import Connection
+from adapters.store.reading import LIVE, read_checkpoint
+from adapters.store.shards import Shard, Work, read_shards
+from adapters.store.tables import CALL_COLUMNS, LEG_COLUMNS, SHARE_COLUMNS, CallTables
+from projections.hosts import HostRow
+from projections.names import NAMES, TABLES, Name
+from projections.ports import Checkpoint, ProjectionError
+from projections.rebuild import Difference, Plan
 
-SUFFIX: Final = "_next"
+# Both have come equally far; only the version of the fold that made the rows differs.
+SWAP_CHECKPOINTS: Final = """
+UPDATE checkpoints mine SET fold_version = other.fold_version FROM checkpoints other
+WHERE mine.projection IN ($1, $2) AND other.projection IN ($1, $2) AND mine.projection <> other.projection
+"""
 OLD: Final = "_old"
-TABLES: Final = ("calls", "call_legs", "customers")
-COMPARED: Final = {
+ASIDE: Final = "_aside"
+REBUILD_LOCK: Final = 0x63616C6C_72656264  # "callrebd"
+CUSTOMER_COLUMNS: Final = (*sums.CUSTOMERS.columns, "name")
+COMPARED: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "calls": (("enterprise", "call_id"), CALL_COLUMNS),
     "customers": (("enterprise", "phone"), CUSTOMER_COLUMNS),
+    "legs": (("enterprise", "unique_id"), LEG_COLUMNS),
+    "call_agents": (("enterprise", "call_id", "extension"), SHARE_COLUMNS),
+    "agents": (("enterprise", "extension", "day"), sums.AGENTS.columns),
+    "traffic": (("enterprise", "line", "direction", "hour"), sums.TRAFFIC.columns),
+    "hosts": (("enterprise",), HostRow.__struct_fields__),
 }
-LIVE: Final = "calls"
-# Indexes of two tables of one shape, by what stands behind the names.
-SAME_INDEXES: Final = """
-SELECT live.indexname, fresh.indexname FROM pg_indexes live
-JOIN pg_indexes fresh ON fresh.schemaname = live.schemaname
-    AND split_part(fresh.indexdef, ' USING ', 2) = split_part(live.indexdef, ' USING ', 2)
-WHERE live.schemaname = current_schema() AND live.tablename = $1 AND fresh.tablename = $2
+"""Key and columns of what a rebuild compares, by table."""
+
+# Indexes of a table, those that rows are found by while it is filled in front.
+INDEXES: Final = """
+SELECT indexes.indexname AS name, indexes.indexdef AS def, constraints.conname IS NOT NULL AS key
+FROM pg_indexes indexes LEFT JOIN pg_constraint constraints
+    ON constraints.conname = indexes.indexname AND constraints.contype = 'p'
+    AND constraints.conrelid = to_regclass($1)
+WHERE indexes.schemaname = current_schema() AND indexes.tablename = $1
+ORDER BY key DESC, name
 """
-REBUILD_LOCK: Final = 0x63616C6C_72656264  # "callrebd"
+WANTED_EARLY: Final = frozenset({"call_legs_of_call", "legs_of_call"})
+"""Rows are woken and replaced by these while tables are filled; the others are made at the end, which is cheaper."""
+EVENTS_OF: Final = """
+SELECT enterprise, count(*) FROM facts WHERE position <= $1 GROUP BY enterprise ORDER BY 2 DESC, 1
+"""
+LAST_BEFORE: Final = """
+SELECT incarnation, xid::text::bigint, position FROM facts
+WHERE recorded_at <= $1 AND (incarnation, xid, position) <= ($2, $3::text::xid8, $4)
+ORDER BY incarnation DESC, facts.xid DESC, position DESC LIMIT 1
+"""
 
 
-class BesideLive(CallTables):
-    """One rebuild at a time; its tables are gone when it ends, swapped or not."""
+class Following(CallTables):
+    """A set of tables that can be brought as far as the live ones and put in their place.
 
-    def __init__(self, pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
-        super().__init__(pool, SUFFIX)
-        self._own = connection
-        self._holding: Any = None
-        self.counts_customers = False
+    ``own``: a connection that is the set's for its life.
+    """
 
-    async def begin(self) -> None:
-        """Make the tables, empty. Raises ProjectionError where another rebuild is at work."""
-        if not await self._own.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
-            raise ProjectionError("another rebuild is at work on this database")
-        await self.drop()
-        for table in TABLES:
-            await self._own.execute(f"CREATE TABLE {table}{SUFFIX} (LIKE {table} INCLUDING ALL)")
+    def __init__(
+        self, pool: asyncpg.Pool, own: asyncpg.Connection, suffix: str, names: Collection[Name]
+    ) -> None:
+        super().__init__(pool, suffix, names)
+        self._own = own
 
-    async def drop(self) -> None:
-        """Throw the tables away."""
-        for table in TABLES:
-            await self._own.execute(f"DROP TABLE IF EXISTS {table}{SUFFIX}")
-        await self._own.execute("DELETE FROM checkpoints WHERE projection = $1", self.projection)
+    @property
+    def tables(self) -> list[str]:
+        """Names of the live tables that this set has."""
+        return [table for name in NAMES if name in self.names for table in TABLES[name]]
 
     async def live_checkpoint(self) -> Checkpoint:
         """How far the live tables have come."""
-        row = await self._own.fetchrow(
-            "SELECT incarnation, xid::text::bigint, position FROM checkpoints WHERE projection = $1", LIVE
+        return await read_checkpoint(self._own, LIVE)
+
+    @asynccontextmanager
+    async def live_held(self) -> AsyncIterator[Checkpoint]:
+        """Keep the live runner from writing meanwhile; how far its rows have come.
+
+        It has to move its checkpoint, and that row is locked now. What is done on the own connection is committed at
+        the end.
+        """
+        async with self._own.transaction():
+            await self._own.execute("SELECT 1 FROM checkpoints WHERE projection = $1 FOR UPDATE", LIVE)
+            yield await self.live_checkpoint()
+
+
+class Beside(Following):
+    """The tables of one rebuild. ``work`` says what its shards fold; then it is followed like a live one."""
+
+    def __init__(
+        self, pool: asyncpg.Pool, own: asyncpg.Connection, suffix: str, plan: Plan, upto: Checkpoint
+    ) -> None:
+        super().__init__(pool, own, suffix, plan.names)
+        self.plan, self.upto = plan, upto
+
+    @classmethod
+    async def open(
+        cls, pool: asyncpg.Pool, own: asyncpg.Connection, plan: Plan, jobs: int, *, afresh: bool = False
+    ) -> Self:
+        """Take up the rebuild of this plan that was interrupted, or begin one with ``jobs`` shards.
+
+        Raises ProjectionError where another one is at work.
+        """
+        if not await own.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
+            raise ProjectionError("another rebuild is at work on this database")
+        row = await own.fetchrow(
+            "SELECT suffix, plan, incarnation, xid::text::bigint, position FROM rebuilds"
         )
-        return Checkpoint(*row) if row else Checkpoint()
+        if row and not afresh and msgspec.json.decode(row[1], type=Plan) == plan:
+            return cls(pool, own, row[0], plan, Checkpoint(*row[2:]))
+        if row:
+            await cls(pool, own, row[0], plan, Checkpoint()).drop()
+        async with own.transaction():
+            upto = await read_checkpoint(own, LIVE)
+            if plan.as_of is not None:
+                found = await own.fetchrow(
+                    LAST_BEFORE, plan.as_of, upto.incarnation, str(upto.xid), upto.position
+                )
+                upto = Checkpoint(*found) if found else Checkpoint()
+            number = await own.fetchval("SELECT nextval('rebuild_numbers')")
+            beside = cls(pool, own, f"_v{number}", plan, upto)
+            await beside._make(jobs)
+        return beside
 
-    async def hold_live(self) -> Checkpoint:
-        """Keep the live runner from writing: it has to move its checkpoint, and that row is locked now."""
-        self._holding = self._own.transaction()
-        await self._holding.start()
-        await self._own.execute("SELECT 1 FROM checkpoints WHERE projection = $1 FOR UPDATE", LIVE)
-        return await self.live_checkpoint()
-
-    async def release(self) -> None:
-        """Let the live runner go on."""
-        if self._holding is not None:
-            holding, self._holding = self._holding, None
-            await holding.commit()
-
-    async def count_all_customers(self, name_of: NameOf) -> None:
-        """Count every customer anew."""
-        async with self.connection() as connection, connection.transaction():
-            rows = await connection.fetch(
-                f"SELECT DISTINCT enterprise, customer FROM {self.calls} WHERE customer IS NOT NULL"
+    async def _make(self, jobs: int) -> None:
+        for table in self.tables:
+            options = await self._own.fetchval(
+                "SELECT reloptions FROM pg_class WHERE oid = to_regclass($1)", table
             )
-            await self.count_customers(connection, {(row[0], row[1]) for row in rows}, name_of)
+            stored = f" WITH ({', '.join(options)})" if options else ""
+            await self._own.execute(
+                f"CREATE TABLE {table}{self.suffix} (LIKE {table} INCLUDING ALL EXCLUDING INDEXES){stored}"
+            )
+            await self._index(table, early=True)
+        await self._own.execute(
+            "INSERT INTO rebuilds (suffix, plan, incarnation, xid, position) VALUES ($1, $2, $3, $4::text::xid8, $5)",
+            self.suffix,
+            msgspec.json.encode(self.plan),
+            self.upto.incarnation,
+            str(self.upto.xid),
+            self.upto.position,
+        )
+        dealt: list[tuple[int, list[str]]] = [(0, []) for _ in range(jobs)]
+        for enterprise, events in await self._own.fetch(EVENTS_OF, self.upto.position):
+            least = min(range(jobs), key=lambda shard: dealt[shard][0])
+            dealt[least] = (dealt[least][0] + events, [*dealt[least][1], enterprise])
+        await self._own.executemany(
+            "INSERT INTO rebuild_shards (shard, enterprises, expected) VALUES ($1, $2, $3)",
+            [(number, mine, events) for number, (events, mine) in enumerate(dealt) if mine],
+        )
 
-    async def differences(self) -> list[Difference]:
-        """Every row of calls and customers that differs, byte for byte."""
+    async def _index(self, table: str, *, early: bool) -> None:
+        """Make the indexes that the live table has; ``early``: its key and those that filling needs, else the rest."""
+        for name, definition, key in await self._own.fetch(INDEXES, table):
+            if (key or name in WANTED_EARLY) != early:
+                continue
+            columns = definition.partition(" USING ")[2]
+            unique = "UNIQUE " if definition.startswith("CREATE UNIQUE") else ""
+            await self._own.execute(
+                f"CREATE {unique}INDEX {name}{self.suffix} ON {table}{self.suffix} USING {columns}"
+            )
+            if key:
+                await self._own.execute(
+                    f"ALTER TABLE {table}{self.suffix} ADD CONSTRAINT {name}{self.suffix}"
+                    f" PRIMARY KEY USING INDEX {name}{self.suffix}"
+                )
+
+    # filling
+
+    async def shards(self) -> list[Shard]:
+        """How far each shard has come."""
+        return await read_shards(self._own)
+
+    def work(self, dsn: str, shards: Sequence[int]) -> Work:
+        """What a process that folds these shards has to know."""
+        return Work(dsn, self.suffix, self.plan, self.upto, tuple(shards))
+
+    async def finish(self, names: dict[tuple[str, str], str | None]) -> None:
+        """When all shards are folded: count the sums, name the customers, make the indexes, note how far it all is."""
+        if await self.checkpoint() >= self.upto:
+            return  # it was finished before it was interrupted
+        async with self._own.transaction():
+            for one in self.sums:
+                await self._own.execute(one.count_all(self.suffix))
+            if "customers" in self.names:
+                await self.rename(self._own, names)
+            for table in self.tables:
+                await self._index(table, early=False)
+            await self._move_checkpoint(self._own, Checkpoint(), self.upto)
+        for table in self.tables:
+            await self._own.execute(f"ANALYZE {table}{self.suffix}")
+
+    # against the live tables
+
+    @asynccontextmanager
+    async def as_now(self) -> AsyncIterator[Connection]:
+        """A connection that sees all tables as they are at the entry, whatever is written later."""
+        async with self._pool.acquire(timeout=10) as connection:
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1")
+            try:
+                yield connection
+            finally:
+                await connection.execute("ROLLBACK")
+
+    async def differences(self, connection: Connection) -> list[Difference]:
+        """Every row that differs from the live one, byte for byte; where both have come equally far."""
         found = []
-        for table, (keys, columns) in COMPARED.items():
+        for table in self.tables:
+            if table not in COMPARED:
+                continue
+            keys, columns = COMPARED[table]
             names = ", ".join(columns)
-            live, rebuilt = await self._both(table, names, keys)
+            live = await self._only(connection, names, keys, table, table + self.suffix)
+            rebuilt = await self._only(connection, names, keys, table + self.suffix, table)
             for key in sorted(live.keys() | rebuilt.keys()):
                 mine, theirs = live.get(key), rebuilt.get(key)
                 found.append(
@@ -97,29 +235,88 @@ class BesideLive(CallTables):
                 )
         return found
 
-    async def _both(
-        self, table: str, names: str, keys: tuple[str, ...]
-    ) -> tuple[dict[tuple[str, ...], asyncpg.Record], dict[tuple[str, ...], asyncpg.Record]]:
-        """Rows that one side has and the other has not in that form, by key."""
-        one = await self._own.fetch(f"SELECT {names} FROM {table} EXCEPT SELECT {names} FROM {table}{SUFFIX}")
-        other = await self._own.fetch(
-            f"SELECT {names} FROM {table}{SUFFIX} EXCEPT SELECT {names} FROM {table}"
-        )
-        return (
-            {tuple(row[key] for key in keys): row for row in one},
-            {tuple(row[key] for key in keys): row for row in other},
-        )
+    async def _only(
+        self, connection: Connection, names: str, keys: Sequence[str], one: str, other: str
+    ) -> dict[tuple[str, ...], asyncpg.Record]:
+        """Rows that the one table has and the other has not in that form, by key."""
+        rows = await connection.fetch(f"SELECT {names} FROM {one} EXCEPT SELECT {names} FROM {other}")
+        return {tuple(str(row[key]) for key in keys): row for row in rows}
 
     async def swap(self) -> None:
-        """Put these tables in the place of the live ones; the former ones are kept as ``…_old``."""
-        for table in TABLES:
-            await self._own.execute(f"DROP TABLE IF EXISTS {table}{OLD}")
-            # migrations know indexes and constraints by their names
-            for live, fresh in await self._own.fetch(SAME_INDEXES, table, f"{table}{SUFFIX}"):
-                await self._own.execute(f"ALTER INDEX {live} RENAME TO {live}{OLD}")
-                await self._own.execute(f"ALTER INDEX {fresh} RENAME TO {live}")
-            await self._own.execute(f"ALTER TABLE {table} RENAME TO {table}{OLD}")
-            await self._own.execute(f"ALTER TABLE {table}{SUFFIX} RENAME TO {table}")
+        """Put these tables in the place of the live ones; only while the live runner is held.
+
+        The former ones are kept as ``…_old`` with their checkpoint, for a way back.
+        """
+        await drop_old(self._own)
+        for table in self.tables:
+            await rename(self._own, table, "", OLD)
+            await rename(self._own, table, self.suffix, "")
         await self._own.execute(
-            "UPDATE checkpoints SET fold_version = $1 WHERE projection = $2", FOLD_VERSION, LIVE
+            "INSERT INTO checkpoints SELECT $2, fold_version, incarnation, xid, position FROM checkpoints"
+            " WHERE projection = $1",
+            LIVE,
+            LIVE + OLD,
         )
+        await self._own.execute(
+            "UPDATE checkpoints SET fold_version = $1 WHERE projection = $2", self.plan.fold_version, LIVE
+        )
+        await self._forget()
+
+    async def name_as_of(self, suffix: str) -> None:
+        """Give the tables a name of their own and let go of them."""
+        async with self._own.transaction():
+            for table in self.tables:
+                await self._own.execute(f"DROP TABLE IF EXISTS {table}{suffix}")
+                await rename(self._own, table, self.suffix, suffix)
+            await self._forget()
+
+    async def drop(self) -> None:
+        """Throw the tables away."""
+        async with self._own.transaction():
+            for table in (table for tables in TABLES.values() for table in tables):
+                await self._own.execute(f"DROP TABLE IF EXISTS {table}{self.suffix}")
+            await self._forget()
+
+    async def _forget(self) -> None:
+        await self._own.execute("DELETE FROM checkpoints WHERE projection = $1", self.projection)
+        await self._own.execute("DELETE FROM rebuilds")
+        await self._own.execute("DELETE FROM rebuild_shards")
+
+
+class Former(Following):
+    """The tables that the last swap has put aside, for a way back."""
+
+    @classmethod
+    async def open(cls, pool: asyncpg.Pool, own: asyncpg.Connection) -> Self:
+        """Raises ProjectionError where there are none."""
+        if not await own.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
+            raise ProjectionError("another rebuild is at work on this database")
+        there = [
+            name for name in NAMES if await own.fetchval("SELECT to_regclass($1)", TABLES[name][0] + OLD)
+        ]
+        if "calls" not in there:
+            raise ProjectionError("there is no way back: no rebuild has put tables aside")
+        return cls(pool, own, OLD, there)
+
+    async def swap(self) -> None:
+        """Put these tables back; the others are kept in their stead. Only while the live runner is held."""
+        for table in self.tables:
+            await rename(self._own, table, "", ASIDE)
+            await rename(self._own, table, OLD, "")
+            await rename(self._own, table, ASIDE, OLD)
+        await self._own.execute(SWAP_CHECKPOINTS, LIVE, LIVE + OLD)
+
+
+async def rename(connection: asyncpg.Connection, table: str, now: str, then: str) -> None:
+    """Give a table and its indexes another suffix: migrations know them by their names."""
+    for name, _, _ in await connection.fetch(INDEXES, table + now):
+        base = name.removesuffix(now) if now else name
+        await connection.execute(f"ALTER INDEX {name} RENAME TO {base}{then}")
+    await connection.execute(f"ALTER TABLE {table}{now} RENAME TO {table}{then}")
+
+
+async def drop_old(connection: asyncpg.Connection) -> None:
+    """Throw away what an earlier swap has put aside."""
+    for table in (table for tables in TABLES.values() for table in tables):
+        await connection.execute(f"DROP TABLE IF EXISTS {table}{OLD}")
+    await connection.execute("DELETE FROM checkpoints WHERE projection = $1", LIVE + OLD)

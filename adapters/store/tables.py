@@ -1,21 +1,24 @@
-"""The tables of the calls projection in PostgreSQL: ``calls``, ``call_legs``, ``customers`` and their checkpoint.
+"""The tables that are made of calls, in PostgreSQL, with their checkpoint.
 
 A rebuild writes the same tables beside the live ones, under names with a suffix.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import asyncpg
+import msgspec
 
-from adapters.postgres.errors import SERVER_TROUBLE
-from adapters.store import reader
+from adapters.store import sums
 from adapters.store.reader import Connection
+from adapters.store.reading import CallReading
+from adapters.store.sums import Sum
 from calls.call import Call, seconds
-from calls.facts import Fact
+from calls.details import LegPlace, Share
 from projections.calls import FOLD_VERSION
-from projections.ports import Checkpoint, Fenced, NameOf, ReaderTrouble, Rows
+from projections.hosts import HostRow
+from projections.names import NAMES, Name
+from projections.ports import Checkpoint, Fenced, NameOf, Rows
 
 CALL_COLUMNS: Final = (
     "enterprise",
@@ -61,49 +64,42 @@ CUSTOMER_COLUMNS: Final = (
     "last_line",
 )
 
-# One call counts once; lost_in_transfer counts as answered (CONTRACT 6).
-CUSTOMERS = """
-WITH wanted AS (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (enterprise, phone, name)),
-mine AS (
-    SELECT calls.*, wanted.name FROM {calls} calls
-    JOIN wanted ON wanted.enterprise = calls.enterprise AND wanted.phone = calls.customer
-    WHERE outcome <> 'open'
-),
-newest AS (
-    SELECT DISTINCT ON (enterprise, customer) * FROM mine
-    ORDER BY enterprise, customer, started_at DESC, call_id DESC
+LEG_COLUMNS: Final = (
+    "enterprise",
+    "unique_id",
+    "call_id",
+    "role",
+    "number",
+    "leads",
+    "first_at",
+    "last_at",
+    "entered_at",
+    "left_at",
+    "hung_up_at",
+    "answered",
 )
-INSERT INTO {customers} ({columns})
-SELECT mine.enterprise, mine.customer, min(mine.name), min(mine.started_at), max(mine.ended_at),
-       count(*) FILTER (WHERE mine.direction = 'in'),
-       count(*) FILTER (WHERE mine.direction = 'in' AND mine.outcome <> 'missed'),
-       count(*) FILTER (WHERE mine.direction = 'in' AND mine.outcome = 'missed'),
-       count(*) FILTER (WHERE mine.direction = 'out'),
-       count(*) FILTER (WHERE mine.direction = 'out' AND mine.outcome <> 'not_answered'),
-       count(*) FILTER (WHERE mine.direction = 'out' AND mine.outcome = 'not_answered'),
-       newest.started_at, newest.direction, newest.outcome, newest.talked, newest.line
-FROM mine JOIN newest USING (enterprise, customer)
-GROUP BY mine.enterprise, mine.customer, newest.started_at, newest.direction, newest.outcome, newest.talked,
-         newest.line
-ON CONFLICT (enterprise, phone) DO UPDATE SET ({columns}) = ({excluded})
-"""
-
-NO_MORE_CUSTOMERS = """
-DELETE FROM {customers} customers USING unnest($1::text[], $2::text[]) AS wanted (enterprise, phone)
-WHERE customers.enterprise = wanted.enterprise AND customers.phone = wanted.phone
-  AND NOT EXISTS (
-      SELECT 1 FROM {calls} calls
-      WHERE calls.enterprise = wanted.enterprise AND calls.customer = wanted.phone AND calls.outcome <> 'open'
-  )
-"""
+SHARE_COLUMNS: Final = (
+    "enterprise",
+    "call_id",
+    "extension",
+    "day",
+    "rung",
+    "answered",
+    "missed",
+    "lost",
+    "talked_s",
+    "transfers_in",
+    "transfers_out",
+)
 
 RENAME = """
 UPDATE {customers} customers SET name = named.name
 FROM unnest($1::text[], $2::text[], $3::text[]) AS named (enterprise, phone, name)
 WHERE customers.enterprise = named.enterprise AND customers.phone = named.phone
+  AND customers.name IS DISTINCT FROM named.name
 """
 
-LEGS = """
+BELONGINGS = """
 INSERT INTO {call_legs} (enterprise, unique_id, call_id, lost)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[])
 ON CONFLICT (enterprise, unique_id) DO UPDATE SET call_id = excluded.call_id, lost = excluded.lost
@@ -118,11 +114,7 @@ ON CONFLICT (projection) DO UPDATE
 RETURNING position
 """
 
-UNFORGOTTEN = """
-SELECT enterprise, call_id FROM {calls} WHERE outcome = 'open'
-UNION SELECT enterprise, call_id FROM {calls} WHERE last_position > $1
-UNION SELECT enterprise, unique_id FROM {call_legs} WHERE lost
-"""
+OF_CALLS = "(source.enterprise, source.call_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))"
 
 
 def call_row(call: Call) -> tuple[object, ...]:
@@ -154,100 +146,81 @@ def call_row(call: Call) -> tuple[object, ...]:
     )
 
 
-class CallTables:
-    """One set of the projection's tables, with the reading that its fold needs (projections.ports)."""
+def leg_row(enterprise: str, call_id: str, leg: LegPlace) -> tuple[object, ...]:
+    """A leg as a row of LEG_COLUMNS."""
+    return (
+        enterprise,
+        leg.unique_id,
+        call_id,
+        leg.role,
+        leg.number,
+        leg.leads,
+        leg.first_at,
+        leg.last_at,
+        leg.entered_at,
+        leg.left_at,
+        leg.hung_up_at,
+        leg.answered,
+    )
 
-    def __init__(self, pool: asyncpg.Pool, suffix: str = "") -> None:
-        self._pool = pool
-        self.projection = f"calls{suffix}"
-        self.calls, self.call_legs, self.customers = (
-            f"calls{suffix}",
-            f"call_legs{suffix}",
-            f"customers{suffix}",
-        )
-        self.counts_customers = True
-        """False while a rebuild counts them once at its end."""
+
+def share_row(enterprise: str, call_id: str, share: Share) -> tuple[object, ...]:
+    """A share as a row of SHARE_COLUMNS."""
+    return (
+        enterprise,
+        call_id,
+        share.extension,
+        share.day,
+        share.rung,
+        share.answered,
+        share.missed,
+        share.lost,
+        seconds(share.talked),
+        share.transfers_in,
+        share.transfers_out,
+    )
+
+
+Keys = list[list[object]]
+"""Keys of rows, one list a column."""
+
+
+class CallTables(CallReading):
+    """One set of the tables; ``names``: the projections whose tables are written."""
+
+    def __init__(self, pool: asyncpg.Pool, suffix: str = "", names: Collection[Name] = NAMES) -> None:
+        super().__init__(pool, suffix, names)
+        self.sums = [one for name, one in sums.ALL.items() if name in names]
         self._upsert = self._upsert_calls()
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """A connection of the pool; trouble with it shows as ReaderTrouble."""
-        try:
-            async with self._pool.acquire(timeout=10) as connection:
-                yield connection
-        except SERVER_TROUBLE as error:
-            raise ReaderTrouble(f"{type(error).__name__}: {error}") from error
-
-    def _sql(self, text: str) -> str:
-        return text.format(
-            calls=self.calls,
-            call_legs=self.call_legs,
-            customers=self.customers,
-            columns=", ".join(CUSTOMER_COLUMNS),
-            excluded=", ".join(f"excluded.{column}" for column in CUSTOMER_COLUMNS),
-        )
 
     def _upsert_calls(self) -> str:
         columns = ", ".join(CALL_COLUMNS)
         values = ", ".join(f"${place}" for place in range(1, len(CALL_COLUMNS) + 1))
         changed = ", ".join(f"excluded.{column}" for column in CALL_COLUMNS)
         return (
-            f"INSERT INTO {self.calls} ({columns}) VALUES ({values})"
+            f"INSERT INTO calls{self.suffix} ({columns}) VALUES ({values})"
             f" ON CONFLICT (enterprise, call_id) DO UPDATE SET ({columns}) = ({changed})"
         )
-
-    # reading
-
-    async def checkpoint(self) -> Checkpoint:
-        """How far the rows have come."""
-        async with self.connection() as connection:
-            row = await connection.fetchrow(
-                "SELECT incarnation, xid::text::bigint, position FROM checkpoints WHERE projection = $1",
-                self.projection,
-            )
-            return Checkpoint(*row) if row else Checkpoint()
-
-    async def next(
-        self, after: Checkpoint, limit: int, upto: Checkpoint | None = None
-    ) -> tuple[list[Fact], Checkpoint]:
-        """The next facts below the horizon, and the checkpoint behind them."""
-        async with self.connection() as connection:
-            read = await reader.read_below_horizon(connection, after, limit, upto)
-            return read.facts, read.checkpoint
-
-    async def calls_of(self, legs: Sequence[tuple[str, str]], upto: int) -> list[Fact]:
-        """All facts of the calls that these legs belong to, up to a position."""
-        async with self.connection() as connection:
-            return await reader.read_calls(connection, legs, (), upto, call_legs=self.call_legs)
-
-    async def directories(self, upto: int) -> list[Fact]:
-        """All directory facts up to a position."""
-        async with self.connection() as connection:
-            return await reader.read_directories(connection, upto)
-
-    async def unforgotten(self) -> list[tuple[str, str]]:
-        """Open and newly settled calls, and legs that make no call yet."""
-        async with self.connection() as connection:
-            since = await connection.fetchval(reader.RECENT, reader.UNFORGOTTEN_WINDOW)
-            return [(row[0], row[1]) for row in await connection.fetch(self._sql(UNFORGOTTEN), since)]
-
-    async def park(self, place: str, fact: Fact, reason: str) -> None:
-        """Keep a fact that could not be folded."""
-        async with self.connection() as connection:
-            await reader.park(connection, place, fact, reason)
-
-    # writing
 
     async def write(self, rows: Rows, old: Checkpoint, new: Checkpoint, name_of: NameOf) -> None:
         """Write rows and checkpoint in one transaction; raises Fenced where ``old`` is not the checkpoint."""
         async with self.connection() as connection, connection.transaction():
             await self._move_checkpoint(connection, old, new)
-            touched = await self._write_calls(connection, rows)
-            if rows.legs:
-                await connection.execute(self._sql(LEGS), *_columns(rows.legs, 4))
-            if self.counts_customers:
-                await self.count_customers(connection, touched, name_of)
-                await self.rename_customers(connection, rows.names)
+            changed = columns_of([*[(call.enterprise, call.call_id) for call in rows.calls], *rows.gone], 2)
+            touched: dict[str, set[tuple[object, ...]]] = {one.table: set() for one in self.sums}
+            if changed[0]:
+                await self._touch(connection, changed, touched)
+                await self._write_calls(connection, rows)
+                await self._write_details(connection, rows, changed)
+                await self._touch(connection, changed, touched)
+            if rows.belongings:
+                await connection.execute(self.sql(BELONGINGS), *columns_of(rows.belongings, 4))
+            if "hosts" in self.names:
+                await write_hosts(connection, self.suffix, rows.hosts)
+            for one in self.sums:
+                await self._count(connection, one, touched[one.table])
+            if "customers" in self.names:
+                await self._name_customers(connection, touched["customers"], rows.names, name_of)
 
     async def _move_checkpoint(self, connection: Connection, old: Checkpoint, new: Checkpoint) -> None:
         moved = await connection.fetchval(
@@ -264,49 +237,80 @@ class CallTables:
         if moved is None:
             raise Fenced(old)
 
-    async def _write_calls(self, connection: Connection, rows: Rows) -> set[tuple[str, str]]:
-        """Rows that came, changed and went; the customers that this concerns, before and after."""
-        keys = [(call.enterprise, call.call_id) for call in rows.calls] + list(rows.gone)
-        touched: set[tuple[str, str]] = set()
-        if keys:
-            known = await connection.fetch(
-                f"SELECT DISTINCT enterprise, customer FROM {self.calls} WHERE customer IS NOT NULL"
-                " AND (enterprise, call_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))",
-                *_columns(keys, 2),
-            )
-            touched |= {(row[0], row[1]) for row in known}
+    async def _touch(
+        self, connection: Connection, changed: Keys, touched: dict[str, set[tuple[object, ...]]]
+    ) -> None:
+        """Note the keys that the rows of these calls count in, as the rows are now."""
+        for one in self.sums:
+            found = await connection.fetch(one.touched(one.source + self.suffix, OF_CALLS), *changed)
+            touched[one.table].update(tuple(row) for row in found)
+
+    async def _write_calls(self, connection: Connection, rows: Rows) -> None:
         if rows.gone:
             await connection.execute(
-                f"DELETE FROM {self.calls} WHERE (enterprise, call_id) IN"
-                " (SELECT * FROM unnest($1::text[], $2::text[]))",
-                *_columns(rows.gone, 2),
+                f"DELETE FROM calls{self.suffix} source WHERE {OF_CALLS}", *columns_of(rows.gone, 2)
             )
         if rows.calls:
             await connection.executemany(self._upsert, [call_row(call) for call in rows.calls])
-            touched |= {(call.enterprise, call.customer) for call in rows.calls if call.customer}
-        return touched
 
-    async def count_customers(
-        self, connection: Connection, touched: Iterable[tuple[str, str]], name_of: NameOf
-    ) -> None:
-        """Count these customers' calls anew."""
-        keys = sorted(touched)
-        if not keys:
-            return
-        enterprises, phones = _columns(keys, 2)
-        names = [name_of(enterprise, phone) for enterprise, phone in keys]
-        await connection.execute(self._sql(CUSTOMERS), enterprises, phones, names)
-        await connection.execute(self._sql(NO_MORE_CUSTOMERS), enterprises, phones)
+    async def _write_details(self, connection: Connection, rows: Rows, changed: Keys) -> None:
+        if "legs" in self.names:
+            await connection.execute(f"DELETE FROM legs{self.suffix} source WHERE {OF_CALLS}", *changed)
+            await copy(connection, f"legs{self.suffix}", LEG_COLUMNS, [leg_row(*leg) for leg in rows.legs])
+        if "agents" in self.names:
+            await connection.execute(
+                f"DELETE FROM call_agents{self.suffix} source WHERE {OF_CALLS}", *changed
+            )
+            shares = [share_row(*share) for share in rows.shares]
+            await copy(connection, f"call_agents{self.suffix}", SHARE_COLUMNS, shares)
 
-    async def rename_customers(
-        self, connection: Connection, names: dict[tuple[str, str], str | None]
+    async def _count(self, connection: Connection, one: Sum, touched: set[tuple[object, ...]]) -> None:
+        if touched:
+            keys = columns_of(sorted(touched, key=repr), len(one.keys))
+            await connection.execute(one.count(self.suffix), *keys)
+            await connection.execute(one.forget(self.suffix), *keys)
+
+    async def _name_customers(
+        self,
+        connection: Connection,
+        touched: Iterable[tuple[object, ...]],
+        names: dict[tuple[str, str], str | None],
+        name_of: NameOf,
     ) -> None:
         """Give customers the names that the directory has for them now."""
+        named = {(str(number), str(phone)): name_of(str(number), str(phone)) for number, phone in touched}
+        await self.rename(connection, named | names)
+
+    async def rename(self, connection: Connection, names: dict[tuple[str, str], str | None]) -> None:
+        """Give these customers these names."""
         if names:
-            enterprises, phones = _columns(list(names), 2)
-            await connection.execute(self._sql(RENAME), enterprises, phones, list(names.values()))
+            enterprises, phones = columns_of(sorted(names), 2)
+            await connection.execute(
+                self.sql(RENAME), enterprises, phones, [names[key] for key in sorted(names)]
+            )
 
 
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+async def write_hosts(connection: Connection, suffix: str, hosts: Sequence[HostRow]) -> None:
+    """Put the rows of these hosts in the place of those that were there."""
+    if hosts:
+        columns = HostRow.__struct_fields__
+        values = ", ".join(f"${place}" for place in range(1, len(columns) + 1))
+        changed = ", ".join(f"excluded.{column}" for column in columns)
+        await connection.executemany(
+            f"INSERT INTO hosts{suffix} ({', '.join(columns)}) VALUES ({values})"
+            f" ON CONFLICT (enterprise) DO UPDATE SET ({', '.join(columns)}) = ({changed})",
+            [msgspec.structs.astuple(host) for host in hosts],
+        )
+
+
+async def copy(
+    connection: Connection, table: str, columns: Sequence[str], records: Sequence[tuple[object, ...]]
+) -> None:
+    """Add rows to a table."""
+    if records:
+        await connection.copy_records_to_table(table, records=records, columns=columns)
+
+
+def columns_of(rows: Sequence[tuple[object, ...]], width: int) -> Keys:
     """Rows as one list a column, as unnest takes them."""
     return [[row[place] for row in rows] for place in range(width)]

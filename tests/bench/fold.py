@@ -8,7 +8,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 
-from adapters.serving import calm_collector
+from adapters.memory import calm_collector
 from calls.directory import Directory
 from calls.events import read_event
 from calls.exchange import Exchange

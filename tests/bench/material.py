@@ -68,10 +68,10 @@ def _leg(event: Played) -> str:
 class Template:
     """One scenario, played once; ``call`` fills in the ids, customer and managers of another call."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, second: int | None = None) -> None:
         self.id = scenario.id
-        # All epochs of a template are today's; the counter of the UniqueId (six digits) tells calls apart.
-        self._second = int(time.time())
+        # All epochs of a template are of one second; the counter of the UniqueId (six digits) tells calls apart.
+        self._second = int(time.time()) if second is None else second
         runs = (scenario.events(self._second, seed, token=_TOKEN, cast=_CAST) for seed in range(1000))
         played = next(run for run in runs if all(_SIX_DIGITS.fullmatch(_leg(event)) for event in run))
         self.legs = list(dict.fromkeys(filter(None, map(_leg, played))))
@@ -94,9 +94,13 @@ class Template:
     def __len__(self) -> int:
         return len(self._events)
 
-    def call(self, serial: int, place: Slot) -> list[HostEvent]:
-        """The events of the call ``serial`` (fewer than 100,000 an enterprise and template's second)."""
-        later = serial // SLOTS * APART
+    def call(self, serial: int, place: Slot, later: int | None = None) -> list[HostEvent]:
+        """The events of the call ``serial`` (fewer than 100,000 an enterprise and template's second).
+
+        ``later``: seconds after the template's second at which it begins by its host's clock.
+        """
+        if later is None:
+            later = serial // SLOTS * APART
         fresh = {
             leg: f"{int(leg[:10]) + later}.{100_000 + 9 * serial + n:06d}" for n, leg in enumerate(self.legs)
         }
@@ -120,10 +124,10 @@ class Template:
         ]
 
 
-def templates(*ids: str) -> list[Template]:
+def templates(*ids: str, second: int | None = None) -> list[Template]:
     """Templates of these scenarios, or of all that are built in."""
     known = catalogue()
-    return [Template(known[name]) for name in (ids or known)]
+    return [Template(known[name], second) for name in (ids or known)]
 
 
 def calls(place: Slot, first: int = 0, *ids: str) -> Iterator[list[HostEvent]]:

@@ -14,17 +14,20 @@ import msgspec
 import pytest
 
 from adapters.asterisk.recorded import read_recorded
-from adapters.store.beside import BesideLive
+from adapters.store.beside import Beside
 from calls.call import Call, seconds
 from calls.directory import Directory, changes
 from calls.exchange import FORGET_AFTER, FORGET_LOST_AFTER
 from calls.facts import NewFact
 from calls.scenarios import Scenario, catalogue
+from projections.calls import FOLD_VERSION
+from projections.names import NAMES, TABLES
 from projections.ports import ProjectionError
-from projections.rebuild import Difference
+from projections.rebuild import Difference, Plan
 from tests.folding import DIRECTORY, EPOCH, facts, played_facts, settled, silences, truth
 from tests.storing import Projected, again, arrival, change_facts, projected, put
 
+EVERYTHING = Plan(NAMES, FOLD_VERSION)
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 KNOWN = change_facts(changes(None, DIRECTORY))
 
@@ -268,13 +271,13 @@ async def test_a_check_leaves_no_trace(database):
 
 # the swap
 
-INDEXES = """
-SELECT tablename, indexname, indexdef FROM pg_indexes
-WHERE tablename IN ('calls', 'call_legs', 'customers') ORDER BY 1, 2
+MADE = ", ".join(f"'{table}'" for tables in TABLES.values() for table in tables)
+INDEXES = f"""
+SELECT tablename, indexname, indexdef FROM pg_indexes WHERE tablename IN ({MADE}) ORDER BY 1, 2
 """
-CONSTRAINTS = """
+CONSTRAINTS = f"""
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
-WHERE conrelid IN ('calls'::regclass, 'call_legs'::regclass, 'customers'::regclass) ORDER BY 1, 2
+WHERE conrelid::regclass::text IN ({MADE}) ORDER BY 1, 2
 """
 
 
@@ -321,20 +324,18 @@ async def read_on(pool: asyncpg.Pool) -> None:
         await asyncio.sleep(0)
 
 
-async def test_while_tables_are_compared_the_live_runner_waits_and_then_goes_on(database):
+async def test_while_tables_are_swapped_the_live_runner_waits_and_then_goes_on(database):
     async with projected(database.dsn) as here:
         await settled_call(here)
         own = await asyncpg.connect(here.dsn)
-        tables = BesideLive(here.pool, own)
-        await tables.begin()
+        tables = await Beside.open(here.pool, own, EVERYTHING, 1)
         await put(here.connection, told(catalogue()["2-2"], seed=9))
-        await tables.hold_live()
-        before = await here.rows("calls")
-        writing = asyncio.create_task(here.project())
-        done, _ = await asyncio.wait([writing], timeout=0.2)
-        assert not done
-        assert await here.rows("calls") == before, "rows can be read meanwhile"
-        await tables.release()
+        async with tables.live_held():
+            before = await here.rows("calls")
+            writing = asyncio.create_task(here.project())
+            done, _ = await asyncio.wait([writing], timeout=0.2)
+            assert not done
+            assert await here.rows("calls") == before, "rows can be read meanwhile"
         await asyncio.wait_for(writing, 5)
         assert len(await here.rows("calls")) == 2
         await tables.drop()
@@ -345,11 +346,10 @@ async def test_a_second_rebuild_at_the_same_time_is_refused_and_the_first_goes_o
     async with projected(database.dsn) as here:
         await settled_call(here)
         own = await asyncpg.connect(here.dsn)
-        first = BesideLive(here.pool, own)
-        await first.begin()
+        first = await Beside.open(here.pool, own, EVERYTHING, 1)
         with pytest.raises(ProjectionError, match="another rebuild"):
             await here.rebuild()
-        assert await here.connection.fetchval("SELECT to_regclass('calls_next') IS NOT NULL")
+        assert await here.connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f"calls{first.suffix}")
         await own.close()
         await no_difference(here)  # what a killed one has left is in nobody's way
 
@@ -358,9 +358,20 @@ async def test_an_event_that_nobody_can_read_is_parked_live_and_rebuilt_alike(da
     async with projected(database.dsn) as here:
         events = told(catalogue()["2-1"])
         broken = [arrival("7.7", b"no json"), arrival("7.7", b'{"UniqueId": ["7.7"]}', kind="dial")]
-        odd = arrival("7.8", json.dumps({"UniqueId": "7.8"}).encode(), kind="of_the_future")
-        await here.tell(*KNOWN, *events[:3], *broken, odd, *events[3:])
+        await here.tell(*KNOWN, *events[:3], *broken, *events[3:])
         assert [one["outcome"] for one in await here.rows("calls")] == ["answered"]
         parked = await here.connection.fetch("SELECT place, position, reason FROM parked ORDER BY position")
         assert [(one["place"], "EventError" in one["reason"]) for one in parked] == [("calls", True)] * 2
         await no_difference(here)
+
+
+async def test_a_kind_that_nobody_knows_is_skipped_live_and_an_error_of_a_rebuild_that_says_where(database):
+    async with projected(database.dsn) as here:
+        events = told(catalogue()["2-1"])
+        odd = arrival("7.8", json.dumps({"UniqueId": "7.8"}).encode(), kind="of_the_future")
+        await here.tell(*KNOWN, *events[:3], odd, *events[3:])
+        assert [one["outcome"] for one in await here.rows("calls")] == ["answered"]
+        assert await here.connection.fetchval("SELECT count(*) FROM parked") == 0
+        position = await here.connection.fetchval("SELECT position FROM facts WHERE kind = 'of_the_future'")
+        with pytest.raises(ProjectionError, match=f"position {position} .* the kind 'of_the_future'"):
+            await here.rebuild()

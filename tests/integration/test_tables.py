@@ -162,7 +162,10 @@ class Steps:
     async def directories(self, upto: int) -> list[Fact]:
         return []
 
-    async def unforgotten(self) -> list[tuple[str, str]]:
+    async def hosts(self):
+        return []
+
+    async def unforgotten(self, upto) -> list[tuple[str, str]]:
         return []
 
     async def calls_of(self, legs: object, upto: int) -> list[Fact]:

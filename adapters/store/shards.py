@@ -1,0 +1,361 @@
+"""The folding of a rebuild: enterprises are dealt to shards, each shard folds its own (docs/decisions/0014).
+
+A shard's rows and how far it has come are committed together, so that a rebuild that was killed goes on from there.
+Run as ``python -m adapters.store.shards``, it folds the shards that its standard input names, tells on its standard
+output how far it is, and ends when its input does.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import asyncpg
+import msgspec
+
+from adapters.memory import calm_collector
+from adapters.store import reader
+from adapters.store.reader import Connection
+from adapters.store.reading import BEGUN, EARLIEST, CallReading
+from adapters.store.tables import (
+    BELONGINGS,
+    CALL_COLUMNS,
+    LEG_COLUMNS,
+    OF_CALLS,
+    SHARE_COLUMNS,
+    call_row,
+    columns_of,
+    copy,
+    leg_row,
+    share_row,
+    write_hosts,
+)
+from calls.facts import DIRECTORY_CHANGED, KNOWN_KINDS, NEWEST, UNFOLDED_KINDS, Fact
+from calls.order import Order
+from projections.calls import CallsFold
+from projections.live import park_all, project
+from projections.ports import Checkpoint, Fenced, ProjectionError, Rows
+from projections.rebuild import Plan
+
+BATCH: Final = 20_000
+"""Facts folded between two commits: the larger, the fewer calls are told before their end."""
+PAGE: Final = 2_000
+
+NEXT: Final = """
+SELECT position, enterprise, stream, version, kind, source, occurred_at, body FROM facts
+WHERE (incarnation, xid, position) > ($1, $2::text::xid8, $3)
+  AND (incarnation, xid, position) <= ($4, $5::text::xid8, $6)
+  AND enterprise = ANY($7) AND kind <> ALL($8) AND source <> 'recovery'
+ORDER BY facts.incarnation, facts.xid, facts.position
+LIMIT $9
+"""
+RECOVERED: Final = f"""
+SELECT {reader.COLUMNS} FROM facts
+WHERE enterprise = $1 AND source = 'recovery' AND position <= $2 AND (occurred_at, position) > ($3, $4)
+ORDER BY occurred_at, position LIMIT $5
+"""
+WITH_RECOVERED: Final = """
+SELECT DISTINCT enterprise FROM facts WHERE source = 'recovery' AND enterprise = ANY($1) AND position <= $2
+"""
+# What was recovered before this was folded already.
+FOLDED_UNTIL: Final = """
+SELECT max(occurred_at) FROM facts
+WHERE enterprise = $1 AND position <= $2 AND source <> 'recovery' AND (kind <> $3 OR position > $4)
+"""
+PLACE_OF: Final = "SELECT incarnation, xid::text::bigint, position FROM facts WHERE position = $1"
+MOVE: Final = """
+UPDATE rebuild_shards SET incarnation = $3, xid = $4::text::xid8, position = $5, facts = facts + $6, done = $7
+WHERE shard = $1 AND position = $2 AND NOT done RETURNING facts
+"""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What a process is to fold: these shards of the rebuild with this suffix, up to a checkpoint."""
+
+    dsn: str
+    suffix: str
+    plan: Plan
+    upto: Checkpoint
+    shards: tuple[int, ...]
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """Enterprises folded together, and how far they have come."""
+
+    shard: int
+    enterprises: list[str]
+    checkpoint: Checkpoint
+    facts: int
+    expected: int
+    done: bool
+
+
+async def read_shards(source: Connection | asyncpg.Pool) -> list[Shard]:
+    """All shards of the rebuild that goes on."""
+    rows = await source.fetch(
+        "SELECT shard, enterprises, incarnation, xid::text::bigint, position, facts, expected, done"
+        " FROM rebuild_shards ORDER BY shard"
+    )
+    return [Shard(row[0], row[1], Checkpoint(row[2], row[3], row[4]), *row[5:]) for row in rows]
+
+
+class UnknownKind(ProjectionError):
+    """A rebuild by a version that does not know every kind would leave out what a newer one wrote."""
+
+    def __init__(self, fact: Fact) -> None:
+        super().__init__(
+            f"the fact at position {fact.position} of enterprise {fact.enterprise} is of the kind {fact.kind!r},"
+            " which this version does not know: use the version that wrote it, or a newer one"
+        )
+
+
+class ShardReading(CallReading):
+    """Reads for the enterprises of one shard, by the tables beside the live ones."""
+
+    def __init__(self, pool: asyncpg.Pool, work: Work, enterprises: Sequence[str]) -> None:
+        super().__init__(pool, work.suffix, work.plan.names)
+        self._enterprises = list(enterprises)
+
+    async def unforgotten(self, upto: int) -> list[tuple[str, str]]:
+        """Likewise, of these enterprises."""
+        return [leg for leg in await super().unforgotten(upto) if leg[0] in self._enterprises]
+
+    async def directories(self, upto: int, enterprise: str | None = None) -> list[Fact]:
+        """Likewise, of these enterprises."""
+        facts = await super().directories(upto, enterprise)
+        return [fact for fact in facts if fact.enterprise in self._enterprises]
+
+
+class ShardFold:
+    """Folds one shard up to the plan's end. ``folded`` is told how many facts each batch had."""
+
+    def __init__(self, pool: asyncpg.Pool, work: Work, shard: Shard, folded: Callable[[int], None]) -> None:
+        self._pool, self._work, self._shard, self._folded = pool, work, shard, folded
+        self._reading = ShardReading(pool, work, shard.enterprises)
+        names = work.plan.names
+        self._fold = CallsFold(detailed="legs" in names or "agents" in names)
+        self._skipped = [*UNFOLDED_KINDS, *([DIRECTORY_CHANGED] if work.plan.latest else [])]
+        self._recovered: dict[str, _Recovered] = {}
+
+    async def run(self) -> None:
+        """Raises UnknownKind, Fenced where another process folds the same shard, ReaderTrouble."""
+        checkpoint = self._shard.checkpoint
+        await self._load(checkpoint)
+        while True:
+            rows = await self._next(checkpoint)
+            done = len(rows) < BATCH
+            await self._fold_all(rows)
+            self._fold.touch(self._shard.enterprises)
+            if done:
+                for recovered in self._recovered.values():
+                    async for fact in recovered.rest():
+                        await self._apply(fact)
+            reached = self._work.upto if done else await self._place(rows[-1][0])
+            await self._write(self._fold.take(), checkpoint, reached, len(rows), done=done)
+            checkpoint = reached
+            self._folded(len(rows))
+            if done:
+                return
+
+    async def _load(self, checkpoint: Checkpoint) -> None:
+        reading, fold, upto = self._reading, self._fold, self._work.upto
+        latest = self._work.plan.latest
+        fold.remember(await reading.directories(NEWEST if latest else checkpoint.position))
+        fold.hosts.remember(
+            [row for row in await reading.hosts() if row.enterprise in self._shard.enterprises]
+        )
+        if checkpoint.position:
+            recent = await reading.unforgotten(checkpoint.position)
+            known: dict[str, list[Fact]] = {}
+            for fact in await reading.calls_of(recent, checkpoint.position) if recent else ():
+                known.setdefault(fact.enterprise, []).append(fact)
+            for enterprise, facts in known.items():
+                await park_all(reading, fold.wake(enterprise, facts))
+        async with reading.connection() as connection:
+            found = await connection.fetch(WITH_RECOVERED, self._shard.enterprises, upto.position)
+        for row in found:
+            self._recovered[row[0]] = await _Recovered.begin(reading, row[0], checkpoint, upto)
+
+    async def _next(self, after: Checkpoint) -> list[asyncpg.Record]:
+        upto = self._work.upto
+        async with self._reading.connection() as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(
+                NEXT,
+                after.incarnation,
+                str(after.xid),
+                after.position,
+                upto.incarnation,
+                str(upto.xid),
+                upto.position,
+                self._shard.enterprises,
+                self._skipped,
+                BATCH,
+            )
+            return rows
+
+    async def _place(self, position: int) -> Checkpoint:
+        async with self._reading.connection() as connection:
+            row = await connection.fetchrow(PLACE_OF, position)
+            assert row is not None, "facts stay"
+            return Checkpoint(*row)
+
+    async def _fold_all(self, rows: Sequence[asyncpg.Record]) -> None:
+        late, see = self._recovered, self._fold.hosts.see if "hosts" in self._work.plan.names else None
+        fold = self._fold
+        exchange = fold.exchange
+        for position, enterprise, stream, version, kind, source, at, body in rows:
+            fact = Fact(position, enterprise, stream, version, kind, source, at, at, body)
+            if late and fact.enterprise in late:
+                async for earlier in late[fact.enterprise].before(fact):
+                    await self._apply(earlier)
+            if see:
+                see(fact)
+            if fact.kind not in KNOWN_KINDS:
+                raise UnknownKind(fact)
+            mine = exchange(enterprise)
+            if kind == DIRECTORY_CHANGED or mine.misses(fact):
+                await project(fold, fact, self._reading, self._work.upto.position)
+                continue
+            try:
+                mine.apply(fact)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the fact is parked and the folding goes on
+                await park_all(self._reading, [(fact, error)])
+
+    async def _apply(self, fact: Fact) -> None:
+        """Fold a recovered fact."""
+        if fact.kind not in KNOWN_KINDS:
+            raise UnknownKind(fact)
+        self._fold.hosts.see(fact)
+        await project(self._fold, fact, self._reading, self._work.upto.position)
+
+    async def _write(self, rows: Rows, old: Checkpoint, new: Checkpoint, facts: int, *, done: bool) -> None:
+        suffix, names = self._work.suffix, self._work.plan.names
+        async with self._reading.connection() as connection, connection.transaction():
+            moved = await connection.fetchval(
+                MOVE,
+                self._shard.shard,
+                old.position,
+                new.incarnation,
+                str(new.xid),
+                new.position,
+                facts,
+                done,
+            )
+            if moved is None:
+                raise Fenced(old)
+            keys = [(call.enterprise, call.call_id) for call in rows.calls]
+            stale = [*[key for key in keys if key not in rows.fresh], *rows.gone]
+            tables = ["calls"]
+            tables += [table for name, table in _DETAILS if name in names]
+            if stale:
+                for table in tables:
+                    await connection.execute(
+                        f"DELETE FROM {table}{suffix} source WHERE {OF_CALLS}", *columns_of(stale, 2)
+                    )
+            await copy(connection, f"calls{suffix}", CALL_COLUMNS, list(map(call_row, rows.calls)))
+            if "legs" in names:
+                await copy(connection, f"legs{suffix}", LEG_COLUMNS, [leg_row(*leg) for leg in rows.legs])
+            if "agents" in names:
+                shares = [share_row(*share) for share in rows.shares]
+                await copy(connection, f"call_agents{suffix}", SHARE_COLUMNS, shares)
+            if rows.belongings:
+                await connection.execute(self._reading.sql(BELONGINGS), *columns_of(rows.belongings, 4))
+            if "hosts" in names:
+                await write_hosts(connection, suffix, rows.hosts)
+
+
+_DETAILS: Final = (("legs", "legs"), ("agents", "call_agents"))
+
+
+class _Recovered:
+    """The recovered facts of one enterprise, page by page in the order of their times."""
+
+    def __init__(self, reading: CallReading, enterprise: str, order: Order, upto: int) -> None:
+        self._reading, self._enterprise, self._order, self._upto = reading, enterprise, order, upto
+        self._reached: tuple[datetime, int] | None = None
+        self._more = True
+
+    @classmethod
+    async def begin(
+        cls, reading: CallReading, enterprise: str, checkpoint: Checkpoint, upto: Checkpoint
+    ) -> "_Recovered":
+        async with reading.connection() as connection:
+            begun = await connection.fetchval(BEGUN, enterprise, DIRECTORY_CHANGED) or 0
+            folded = await connection.fetchval(
+                FOLDED_UNTIL, enterprise, checkpoint.position, DIRECTORY_CHANGED, begun
+            )
+        order = Order(begun)
+        order.pass_by(checkpoint.position)
+        found = cls(reading, enterprise, order, upto.position)
+        if folded is not None:
+            found._reached = (folded, -1)
+        return found
+
+    async def before(self, fact: Fact) -> AsyncIterator[Fact]:
+        """Those that come before a fact that was not recovered."""
+        while True:
+            for earlier in self._order.before(fact):
+                yield earlier
+            if self._order.waits or not await self._page():
+                break
+        self._order.pass_by(fact.position)
+
+    async def rest(self) -> AsyncIterator[Fact]:
+        """Those that come after all others."""
+        while True:
+            for fact in self._order.rest():
+                yield fact
+            if not await self._page():
+                return
+
+    async def _page(self) -> bool:
+        if not self._more:
+            return False
+        reached = self._reached or (EARLIEST, 0)
+        async with self._reading.connection() as connection:
+            rows = await connection.fetch(RECOVERED, self._enterprise, self._upto, *reached, PAGE)
+        self._more = len(rows) == PAGE
+        if rows:
+            last = reader.fact(rows[-1])
+            self._reached = (last.occurred_at, last.position)
+            self._order.add(map(reader.fact, rows))
+        return bool(rows)
+
+
+async def fold_shards(work: Work, told: Callable[[int, int], None]) -> None:
+    """Fold the shards of ``work`` one after the other; ``told`` gets (shard, facts) after each batch."""
+    pool = await asyncpg.create_pool(work.dsn, min_size=1, max_size=2)
+    async with pool:
+        known = {shard.shard: shard for shard in await read_shards(pool)}
+        for number in work.shards:
+            shard = known[number]
+            if not shard.done:
+                await ShardFold(pool, work, shard, partial(told, number)).run()
+
+
+async def _main() -> int:
+    """Work comes as one line of JSON; the input's end means that nobody wants it any more."""
+    loop = asyncio.get_running_loop()
+    told = await loop.run_in_executor(None, sys.stdin.buffer.readline)
+    work = msgspec.json.decode(told, type=Work)
+    calm_collector()
+
+    def say(shard: int, facts: int) -> None:
+        print(f"{shard} {facts}", flush=True)  # noqa: T201 - that is the protocol
+
+    folding = asyncio.create_task(fold_shards(work, say))
+    alone = loop.run_in_executor(None, sys.stdin.buffer.read)
+    await asyncio.wait([folding, alone], return_when=asyncio.FIRST_COMPLETED)
+    if not folding.done():
+        os._exit(3)  # whoever wanted the rows is gone; what is not committed is nobody's
+    error = folding.exception()
+    if error is not None:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+    os._exit(0 if error is None else 1)  # the input is still being read
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(_main()))
