@@ -145,6 +145,14 @@ def reread_event(body: bytes) -> Event:
         raise _refusal(error) from None
 
 
+def bridge_named(body: bytes) -> str:
+    """The bridge that an event names, "" where it names none, or is none that can be read."""
+    try:
+        return read_event(body).bridge_id.strip()
+    except EventError:
+        return ""
+
+
 def _read_otherwise(body: bytes) -> Event:
     try:
         _well_formed.decode(body)  # json lets through NaN and halves of a character

@@ -95,6 +95,10 @@ class Exchange:
             return False
         return not self.board.knows(unique_id)
 
+    def placed(self, unique_id: str) -> bool:
+        """True where it was noted since the last ``take`` whose leg this is."""
+        return unique_id in self._moved
+
     def companions(self, unique_id: str) -> tuple[str, ...]:
         """The leg, and those that came to be of its call since the last ``take``."""
         place = self._moved.get(unique_id)

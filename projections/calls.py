@@ -49,6 +49,14 @@ class CallsFold:
         """True where the fact's call was forgotten and must be woken before ``apply``."""
         return self.exchange(fact.enterprise).misses(fact)
 
+    def knows(self, fact: Fact) -> bool:
+        """True where the fact is of a leg that is in memory."""
+        return self.exchange(fact.enterprise).board.knows(fact.stream.partition("/")[2])
+
+    def placed(self, fact: Fact) -> bool:
+        """True where it was noted since the last ``take`` whose leg the fact's is."""
+        return self.exchange(fact.enterprise).placed(fact.stream.partition("/")[2])
+
     def companions(self, fact: Fact) -> list[tuple[str, str]]:
         """(enterprise, UniqueId) of the fact's leg, and of those of its call that no table knows yet."""
         unique_id = fact.stream.partition("/")[2]

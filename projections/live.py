@@ -1,15 +1,16 @@
 """The live runner: follows the horizon and writes rows and checkpoint in one transaction."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from time import perf_counter
 
 import msgspec
 import structlog
 
+from calls.events import bridge_named
 from calls.exchange import FORGET_LOST_AFTER
-from calls.facts import Fact
+from calls.facts import Fact, bridge_stream, leg_stream
 from otel.metrics import Metrics
 from projections.calls import CallsFold
 from projections.ports import Checkpoint, FactReader, Fenced, GiveWay, ReaderTrouble, Rows, Tables
@@ -258,9 +259,31 @@ async def project(fold: CallsFold, fact: Fact, facts: FactReader, upto: int) -> 
 
 async def wake(fold: CallsFold, fact: Fact, facts: FactReader, upto: int) -> None:
     """Bring the forgotten call of a fact back as it was before it."""
-    known = await facts.calls_of(fold.companions(fact), upto)
+    companions = fold.companions(fact)
+    known = await facts.calls_of(companions, upto)
     places = [place for place, other in enumerate(known) if other.position == fact.position]
-    await park_all(facts, fold.wake(fact.enterprise, known[: places[0]] if places else known))
+    forgotten = _forgotten(fold, companions, known[: places[0]] if places else known)
+    await park_all(facts, fold.wake(fact.enterprise, forgotten))
+
+
+def _forgotten(fold: CallsFold, companions: Sequence[tuple[str, str]], facts: Sequence[Fact]) -> list[Fact]:
+    """Those of legs that the fold has forgotten, and of the bridges that these were in.
+
+    The tables may know less of whose leg is whose than the fold: what it has placed elsewhere since is not read off
+    them.
+    """
+    theirs = {leg_stream(leg) for _, leg in companions}
+    legs = [
+        fact
+        for fact in facts
+        if fact.stream.startswith("leg/")
+        and not fold.knows(fact)
+        and (fact.stream in theirs or not fold.placed(fact))
+    ]
+    inside = [fact for fact in legs if fact.kind in {"bridge", "bridge_leave"}]
+    bridges = {bridge_stream(bridge_named(fact.body)) for fact in inside}
+    wanted = {fact.position for fact in legs}
+    return [fact for fact in facts if fact.position in wanted or fact.stream in bridges]
 
 
 async def park_all(facts: FactReader, failed: list[tuple[Fact, Exception]]) -> None:
