@@ -368,13 +368,13 @@ async def test_a_call_that_is_the_first_fact_for_hours_is_unsettled_as_well(stor
     await store.put([hangup(A)])
     await store.project()
     assert await unsettled(store) == [A]
-    assert await store.reader.unforgotten() == [(ENTERPRISE, A)]
+    assert await store.reader.unforgotten(ALL) == [(ENTERPRISE, A)]
 
 
 async def test_nothing_is_unsettled_in_an_empty_store(store):
     assert await store.log.unsettled_calls([(*chat, 0) for chat in CHATS], 0) == []
     assert await store.log.projected() == 0
-    assert await store.reader.unforgotten() == []
+    assert await store.reader.unforgotten(ALL) == []
     assert await store.reader.next(Checkpoint(), 10) == ([], Checkpoint())
 
 
@@ -417,7 +417,7 @@ async def test_the_same_scenario_leaves_the_same_to_be_done(scenario, database):
             for each in (one, other):
                 await each.put([fact])
                 await each.project()
-                legs = await each.reader.unforgotten()
+                legs = await each.reader.unforgotten(ALL)
                 answers.append(
                     (
                         sorted(await each.log.unsettled_calls([(*chat, 0) for chat in CHATS], 0)),

@@ -13,7 +13,7 @@ from calls.directory import changes
 from calls.facts import NewFact
 from calls.scenarios import catalogue
 from tests.folding import DIRECTORY, EPOCH, facts, played_facts, settled
-from tests.storing import AT, Projected, again, change_facts, projected
+from tests.storing import Projected, again, change_facts, projected
 
 KNOWN = change_facts(changes(None, DIRECTORY))
 NAMES = sorted(catalogue())

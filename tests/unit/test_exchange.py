@@ -140,7 +140,7 @@ def test_a_call_back_that_was_asked_for_changes_no_call():
     assert exchange.call("1.1") == before
     fold.apply(asked)
     rows = fold.take()
-    assert (rows.calls, rows.gone, rows.legs) == ([], [], [])
+    assert (rows.calls, rows.gone, rows.belongings) == ([], [], [])
 
 
 def change(position: int, told: DirectoryChange) -> Fact:
@@ -394,7 +394,7 @@ async def test_a_fold_made_again_from_the_tables_goes_on_as_if_nothing_had_been(
     await project_all(log, fold)
     fold = CallsFold()
     fold.exchange(ENTERPRISE).board.directory = DIRECTORY
-    recent = await log.unforgotten()
+    recent = await log.unforgotten(log.head)
     fold.wake(ENTERPRISE, await log.calls_of(recent, log.head))
     log.put(again(order[cut:]))
     await project_all(log, fold)
