@@ -84,6 +84,7 @@ class Serving:
             async with asyncio.TaskGroup() as group:
                 writing = group.create_task(service.writer.run(), name="writer")
                 rejecting = group.create_task(service.rejects.run(), name="rejected bodies")
+                watching = group.create_task(service.horizon.run(), name="horizon")
                 async with service.outbox, service.past:
                     projecting = group.create_task(service.live.run(), name="projection of calls")
                     acting = group.create_task(service.house.run(), name="actors")
@@ -107,6 +108,7 @@ class Serving:
                 await self._finish(writing)
                 await self._flush_rejects()
                 rejecting.cancel()
+                watching.cancel()
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)

@@ -59,6 +59,9 @@ class Metrics:
         )
         self.actors_failed = self._counter("actors_failed", "Calls that could not be told from their legs")
         self.facts_parked = self._gauge("facts_parked", "Facts set aside because their fold failed")
+        self.facts_unknown = self._counter(
+            "facts_unknown", "Facts of kinds that this version does not know, passed over", "kind"
+        )
         self.fold_seconds = self._histogram("fold_seconds", "One fact folded into its call", _FOLD_SECONDS)
 
     def _declare_projections(self) -> None:
@@ -67,6 +70,14 @@ class Metrics:
         )
         self.projection_lag_seconds = self._gauge(
             "projection_lag_seconds", "Age of the oldest fact a projection has not yet read", "projection"
+        )
+
+        self.horizon_behind = self._gauge(
+            "horizon_behind_seconds", "Age of the oldest fact that readers may not yet have"
+        )
+        self.oldest_transaction = self._gauge(
+            "oldest_transaction_seconds",
+            "Age of the oldest transaction that readers wait for; 0 below a minute",
         )
 
     def _declare_telegram(self) -> None:

@@ -27,11 +27,13 @@ GIVE_ID: Final = """
 INSERT INTO recordings (id, enterprise, unique_id) VALUES ($1, $2, $3) ON CONFLICT (enterprise, unique_id) DO NOTHING
 """
 NEWEST: Final = f"""
-SELECT given.id, given.enterprise, told.position, told.body
+SELECT given.id, given.enterprise, coalesce(told.position, given.archived_position) AS position,
+       coalesce(told.body, given.archived_body) AS body
 FROM recordings given
 LEFT JOIN LATERAL (
     SELECT position, body FROM facts
-    WHERE facts.enterprise = given.enterprise AND stream = 'leg/' || given.unique_id AND kind = '{RECORDING_ADDED}'
+    WHERE month = facts_month('leg/' || given.unique_id)
+      AND facts.enterprise = given.enterprise AND stream = 'leg/' || given.unique_id AND kind = '{RECORDING_ADDED}'
     ORDER BY version DESC LIMIT 1
 ) AS told ON true
 """  # noqa: S608 - a constant of ours

@@ -20,6 +20,7 @@ from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store.batch import Written, take, write
 from adapters.store.errors import OutOfTime
 from adapters.store.lock import settle_incarnation, try_lock
+from adapters.store.partitions import Partitions
 from adapters.store.pending import Pending
 from calls.facts import Fact, NewFact
 from otel.metrics import Metrics
@@ -71,6 +72,7 @@ class Writer:
         self._awake = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
         self._incarnation = 0
+        self._partitions = Partitions()
         self._stopping = False
         self._ticking = False
         self._pressed_until = 0.0
@@ -146,6 +148,9 @@ class Writer:
             if await self._stopped_within(STANDBY_POLL):
                 return
         self._incarnation = await settle_incarnation(connection)
+        self._partitions = Partitions()
+        await self._partitions.read(connection)
+        await self._partitions.prepare(connection, self._clock.now())
         self.head = int(await connection.fetchval("SELECT coalesce(max(position), 0) FROM facts"))
         await connection.execute(ANNOUNCE, self._instance, self._url)
         self.stands_by = False
@@ -174,6 +179,8 @@ class Writer:
         return True
 
     async def _write_batch(self, connection: asyncpg.Connection) -> None:
+        if self._partitions.due(self._clock.now()):
+            await self._partitions.prepare(connection, self._clock.now())
         batch = self._in_time(take(self._waiting))
         if not batch:
             return
@@ -188,7 +195,9 @@ class Writer:
         recorded_at = self._clock.now()
         try:
             async with asyncio.timeout(max(allowed, 0.001)):
-                written = await write(connection, self._incarnation, batch, recorded_at, allowed)
+                written = await write(
+                    connection, self._incarnation, batch, recorded_at, allowed, self._partitions
+                )
         except OutOfTime as error:
             self._give_back(batch, StoreUnavailable(str(error)))
             return

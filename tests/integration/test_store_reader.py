@@ -38,8 +38,8 @@ from projections.ports import Checkpoint
 from tests.storing import AT, arrival, connected, gate, put
 
 INSERT = (
-    "INSERT INTO facts (incarnation, enterprise, stream, version, kind, source, occurred_at, body, meta)"
-    " VALUES ($1, '0367', 'leg/' || $2, 1, $3, 'live', now(), '{}', '')"
+    "INSERT INTO facts (incarnation, month, enterprise, stream, version, kind, source, occurred_at, body, meta)"
+    " VALUES ($1, facts_month('leg/' || $2), '0367', 'leg/' || $2, 1, $3, 'live', now(), '{}', '')"
 )
 
 
