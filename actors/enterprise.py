@@ -1,5 +1,7 @@
 """The actors of one enterprise: whom a fact goes to, who shows the call, who is let go."""
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Literal, Protocol
 
 import msgspec
@@ -14,6 +16,7 @@ from calls.directory import Directory, Subscriber
 from calls.exchange import FORGET_LOST_AFTER, Exchange, event_of, read_change
 from calls.facts import DIRECTORY_CHANGED, Fact, leg_stream
 from calls.observations import Silence
+from calls.shapes import SHAPES
 from calls.switchboard import REMEMBERED, Move, Switchboard
 from otel import tracing
 from otel.tracing import SpanRef, Tracing
@@ -24,6 +27,11 @@ LINGER = REMEMBERED.total_seconds()
 """Seconds that the actors of a settled and shown call stay for late events."""
 LOOK_AGAIN = 5.0
 """Seconds until a settled call is looked at again that cannot go yet."""
+NEWS = 24 * 3600.0
+"""Seconds after its last event in which a call that was recovered is still shown to whom it was not: somebody may have
+to be called back today. A month that is imported is history, and would flood the chats."""
+AROUND = REMEMBERED
+"""How far from a recovered event a call may have begun or ended that has to do with it."""
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -127,6 +135,11 @@ class Enterprise:
                 self._note(old, new, fact.position)
         return change.section
 
+    def relearn(self, facts: Iterable[Fact]) -> None:
+        """Take the directory that these facts make; what it said before was rewritten."""
+        told = [read_change(fact) for fact in facts if SHAPES.knows(fact.kind, fact.body)]
+        self.board.directory = Directory.empty(self.number).fold(told)
+
     def _note(self, old: Subscriber | None, new: Subscriber, position: int) -> None:
         """Since when a chat is shown calls, and by these filters; a group that moved goes on where it was."""
         if old is None or old.off:
@@ -178,7 +191,7 @@ class Enterprise:
                     failed.append((fact, error))
             else:
                 told.append(fact)
-                versions[fact.stream] = fact.version
+                versions[fact.stream] = max(fact.version, versions.get(fact.stream, 0))
         for broken, reason in [*failed, *exchange.refold(told)]:
             self.house.parked(broken, reason)
         for unique_id, leg in exchange.legs.items():
@@ -186,7 +199,22 @@ class Enterprise:
             self.actor(unique_id).tell(Restored(leg, versions.get(leg_stream(unique_id), 0), messages))
         for leader in {self.board.leader(unique_id) for unique_id in exchange.legs}:
             members = self.board.members(leader)
-            self._introduce(tuple(Move(unique_id, unique_id, leader) for unique_id in members))
+            self._introduce(tuple(Move(leg, self._left_by(leg, leader), leader) for leg in members))
+
+    def _left_by(self, unique_id: str, leader: str) -> str:
+        """Whom a leg follows no longer now that it has this leader; itself where nobody has to be told of it."""
+        before = self.actor(unique_id).leader
+        return before if before != leader and before in self.actors else unique_id
+
+    def around(self, since: datetime, until: datetime) -> set[str]:
+        """Legs here whose call has to do with what happened between: it went on then, or nearly."""
+        found: set[str] = set()
+        for unique_id, actor in self.actors.items():
+            if unique_id in found or actor.leg is None or actor.leg.first.at > until + AROUND:
+                continue
+            if self.board.last_heard(unique_id) >= since - AROUND:
+                found.update(self.board.members(unique_id) or (unique_id,))
+        return found
 
     def recall(self, unique_id: str, facts: list[Fact]) -> None:
         """Put a call back to tell of its recording, nothing else."""
@@ -250,12 +278,17 @@ class Enterprise:
         if self._in_doubt(actor) and not actor.posts:
             return
         posts = actor.posts_by_chat()
+        if call.source == "recovery":
+            quiet = self._quiet_seconds(actor)
+            if not call.settled and quiet >= self._limit(actor):
+                return  # silence is observed at once, and then it is shown as it ended
+            if quiet > NEWS:
+                for chat_id in (reader.chat_id for reader in self.directory.readers):
+                    posts.setdefault(chat_id, (_not_for(call, chat_id),))
         if call.settled:
             for reader in self.directory.readers:
                 if reader.chat_id not in posts and self._was_over(actor, call, reader.chat_id):
-                    posts[reader.chat_id] = (
-                        Post(call_id=call.call_id, chat_id=reader.chat_id, refused="over"),
-                    )
+                    posts[reader.chat_id] = (_not_for(call, reader.chat_id),)
         self.house.cards.show(call, self.directory, posts, actor.context)
 
     def _was_over(self, actor: LegActor, call: Call, chat_id: int) -> bool:
@@ -281,7 +314,8 @@ class Enterprise:
         """Set the alarm for what may come next of this call."""
         call = actor.call
         if call is not None and call.settled:
-            seconds = LINGER
+            late = self._quiet_seconds(actor) if call.source == "recovery" else 0.0
+            seconds = max(LINGER - late, LOOK_AGAIN)
         elif call is not None and self._in_doubt(actor):
             seconds = max(HOLD - self._quiet_seconds(actor), 0.01)
         else:
@@ -363,6 +397,11 @@ class Enterprise:
                 tracing.KIND: fact.kind,
             },
         )
+
+
+def _not_for(call: Call, chat_id: int) -> Post:
+    """In the place of a message that a chat is not to be sent."""
+    return Post(call_id=call.call_id, chat_id=chat_id, refused="over")
 
 
 class _Meta(msgspec.Struct):

@@ -3,8 +3,11 @@
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Hashable, Iterable
+from datetime import datetime
+from itertools import islice
 from time import perf_counter
 
+import msgspec
 import structlog
 
 from actors.alarms import Alarms
@@ -12,7 +15,7 @@ from actors.enterprise import LINGER, Enterprise, Patience
 from actors.leg_actor import LegActor
 from actors.ports import Cards, Clock, FactLog, GiveWay, LogError, StoreUnavailable, VersionConflict
 from calls.directory import Directory
-from calls.facts import RECORDING_ADDED, SILENCE_OBSERVED, Fact, NewFact, leg_stream
+from calls.facts import RECORDING_ADDED, SILENCE_OBSERVED, CallArchived, Fact, NewFact, leg_stream
 from calls.observations import Silence, write_silence
 from otel.metrics import Metrics
 from otel.tracing import Tracing
@@ -25,10 +28,20 @@ AT_ONCE = 64
 """Facts routed before other tasks of the loop get their turn."""
 PAGE = 2_000
 PLACE = "actors"
+CALLS_AT_ONCE = 64
+"""Legs with recovered facts whose calls are taken from the store together."""
 REPLAY_WITHIN = 60.0
 """Seconds that a command waits for its parked facts."""
 RETRY = 0.25
 """Seconds between two tries to read from a store that does not answer."""
+
+
+class _Late(msgspec.Struct):
+    """Recovered facts of one leg: the newest of them by position, and when the first and the last happened."""
+
+    position: int
+    since: datetime
+    until: datetime
 
 
 class House:
@@ -46,7 +59,7 @@ class House:
         give_way: GiveWay,
     ) -> None:
         self.cards, self.tracing, self.patience = cards, tracing, patience
-        self.projected = 0
+        self._projected = 0
         self.position = 0
         """The newest fact that was routed."""
         self.recovered = asyncio.Event()
@@ -68,7 +81,25 @@ class House:
         self._anew: deque[tuple[str, str]] = deque()
         """(enterprise, UniqueId) of legs whose call is to be taken from the store anew."""
         self._none_anew = asyncio.Event()
+        self._late: dict[str, dict[str, _Late]] = {}
+        """By enterprise and UniqueId (a bridge's stream, where no leg is named): recovered facts not yet folded."""
         self._stopping = False
+
+    @property
+    def projected(self) -> int:
+        """Position up to which a call can be woken from the store."""
+        return self._projected
+
+    @projected.setter
+    def projected(self, position: int) -> None:
+        self._projected = position
+        if self._late:
+            self._awake.set()
+
+    @property
+    def put_off(self) -> int:
+        """Legs with recovered facts that are not folded yet."""
+        return sum(map(len, self._late.values()))
 
     # life
 
@@ -96,9 +127,13 @@ class House:
         begun = self._clock.monotonic()
         self.enterprises.clear()  # what a recovery that was cut off may have left
         self._anew.clear()
+        self._late.clear()
         self.projected = self.position = await self._facts.projected()
         for fact in await self._facts.read_directories(self.position):
-            self.enterprise(fact.enterprise).learn(fact)
+            try:
+                self.enterprise(fact.enterprise).learn(fact)
+            except Exception as error:  # noqa: BLE001 - one entry that cannot be read must not stop the others
+                self.parked(fact, error)
         chats = [chat for enterprise in self.enterprises.values() for chat in enterprise.chats()]
         readers = [chat for enterprise in self.enterprises.values() for chat in enterprise.readers()]
         unsettled = await self._facts.unsettled_calls(readers, LINGER)
@@ -149,9 +184,10 @@ class House:
 
     async def _follow(self) -> None:
         while True:
-            while self.recovered.is_set() and (self._anew or self._offered or self.position < self._behind):
+            while self.recovered.is_set() and (self._has_more() or self._due_late()):
                 try:
                     await self._advance()
+                    await self._take_late()
                 except LogError as error:
                     log.warning("the actors wait for the store", reason=str(error))
                     await asyncio.sleep(RETRY)
@@ -162,6 +198,9 @@ class House:
                 continue
             self._awake.clear()
             await self._awake.wait()
+
+    def _has_more(self) -> bool:
+        return bool(self._anew or self._offered or self.position < self._behind)
 
     async def _advance(self) -> None:
         """Route the next facts: from memory, or from the store where some never came to memory."""
@@ -186,6 +225,10 @@ class House:
         if fact.position <= self.position:
             return
         enterprise = self.enterprise(fact.enterprise)
+        if fact.source == "recovery":
+            self._put_off(fact)
+            self.position = fact.position
+            return
         try:
             if enterprise.misses(fact):
                 await self._wake(enterprise, fact)
@@ -203,6 +246,8 @@ class House:
         facts = await self._facts.read_calls(
             [(enterprise.number, unique_id)], enterprise.chats(), fact.position - 1
         )
+        if fact.version > 1 and not any(told.stream == fact.stream for told in facts):
+            raise CallArchived
         if fact.kind == RECORDING_ADDED:
             enterprise.recall(unique_id, facts)
         else:
@@ -275,6 +320,12 @@ class House:
             if self._works:
                 await asyncio.wait(set(self._works))
 
+    async def renew(self, number: str) -> None:
+        """Take an enterprise's directory and all its calls that are here from the store, whatever is known of them."""
+        self._take_anew_soon(number, "")
+        await self._none_anew.wait()
+        await self.drained()
+
     def _take_anew_soon(self, number: str, unique_id: str) -> None:
         self._anew.append((number, unique_id))
         self._none_anew.clear()
@@ -287,9 +338,59 @@ class House:
         """
         enterprise = self.enterprise(number)
         known = enterprise.board.members(unique_id) or (unique_id,)
+        if not unique_id:
+            directories = await self._facts.read_directories(self.position)
+            enterprise.relearn(fact for fact in directories if fact.enterprise == number)
+            known = tuple(enterprise.actors)
         legs = [(number, leg) for leg in known]
         facts = await self._facts.read_calls(legs, enterprise.chats(), self.position)
         enterprise.restore(facts)
+
+    # recovered facts are folded where they happened, never behind what came since
+
+    def _put_off(self, fact: Fact) -> None:
+        """Note a recovered fact: the calls that it concerns are taken anew when the projection knows whose it is."""
+        kind, _, name = fact.stream.partition("/")
+        late = self._late.setdefault(fact.enterprise, {})
+        known = late.pop(key := name if kind == "leg" else fact.stream, None)
+        late[key] = _Late(
+            fact.position,
+            min(fact.occurred_at, known.since) if known else fact.occurred_at,
+            max(fact.occurred_at, known.until) if known else fact.occurred_at,
+        )
+
+    def _due_late(self) -> str | None:
+        """An enterprise whose oldest recovered facts are projected."""
+        for number, late in self._late.items():
+            if next(iter(late.values())).position <= self._projected:
+                return number
+        return None
+
+    async def _take_late(self) -> None:
+        """Take calls anew that recovered facts concern, some at a time: together, as one may belong to another's."""
+        number = self._due_late()
+        if number is None:
+            return
+        begun = perf_counter()
+        await self.drained()
+        late = self._late[number]
+        due = dict(islice(late.items(), CALLS_AT_ONCE))
+        due = {key: one for key, one in due.items() if one.position <= self._projected}
+        enterprise = self.enterprise(number)
+        legs = {key for key in due if not key.startswith("bridge/")}
+        legs |= enterprise.around(
+            min(one.since for one in due.values()), max(one.until for one in due.values())
+        )
+        members = legs.union(*map(enterprise.board.members, legs))
+        wanted = [(number, unique_id) for unique_id in sorted(members)]
+        facts = await self._facts.read_calls(wanted, enterprise.chats(), self.position) if wanted else []
+        for key in due:
+            del late[key]
+        del self._late[number]
+        if late:
+            self._late[number] = late  # behind the others
+        enterprise.restore(facts)
+        await self._give_way(perf_counter() - begun)
 
     # what the enterprises ask for
 

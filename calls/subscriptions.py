@@ -29,6 +29,8 @@ def rings(subscriber: Subscriber, call: Call, directory: Directory, at: datetime
     """
     if is_quiet(subscriber, directory, at) or subscriber.notify == "missed":
         return False
+    if call.source == "recovery" and call.phase == "ended":
+        return False  # it was over when a host's backlog told of it
     return subscriber.notify == "edit" or (call.direction == "in" and call.phase != "ended")
 
 

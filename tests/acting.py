@@ -99,7 +99,8 @@ class Acting:
 
     def at_rest(self) -> bool:
         actors = [actor for one in self.house.enterprises.values() for actor in one.actors.values()]
-        waits = self.house._runnable or self.house._anew or self.house._works
+        house = self.house
+        waits = house._runnable or house._anew or house._works or house._due_late()
         return not waits and not any(actor.mail for actor in actors)
 
     async def told(self, *facts: NewFact) -> None:
@@ -117,6 +118,8 @@ class Acting:
         """Bring the projection up to date, as the live runner would."""
         await project_all(self.log, self.projection)
         self.house.projected = self.log.head
+        if self.house.recovered.is_set():
+            await self.quiet()
 
     def actor(self, unique_id: str) -> LegActor:
         return self.house.enterprise(ENTERPRISE).actors[unique_id]

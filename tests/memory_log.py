@@ -23,7 +23,9 @@ from calls.facts import (
     delivery_stream,
     leg_stream,
 )
+from calls.order import in_order
 from projections.calls import CallsFold
+from projections.hosts import HostRow
 from projections.live import project
 from projections.ports import Checkpoint, Fenced, NameOf, ReaderTrouble, Rows
 
@@ -52,7 +54,7 @@ class MemoryTables:
         for key in rows.gone:
             self.calls.pop(key, None)
         self.calls.update({(call.enterprise, call.call_id): call for call in rows.calls})
-        for enterprise, unique_id, call_id, lost in rows.legs:
+        for enterprise, unique_id, call_id, lost in rows.belongings:
             self.call_legs[enterprise, unique_id] = (call_id, lost)
 
     def members(self, legs: Iterable[Key]) -> set[Key]:
@@ -166,7 +168,7 @@ class MemoryLog:
             for fact in own
             if fact.kind in {"bridge", "bridge_leave"} and (bridge := _bridge(fact.body))
         }
-        return [fact for fact in self.facts[:upto] if (fact.enterprise, fact.stream) in streams]
+        return in_order([fact for fact in self.facts[:upto] if (fact.enterprise, fact.stream) in streams])
 
     async def read_stream(self, enterprise: str, stream: str) -> list[Fact]:
         await self._answers()
@@ -246,11 +248,20 @@ class MemoryLog:
         await self._projects()
         return self._of_calls(legs, (), upto)
 
-    async def directories(self, upto: int) -> list[Fact]:
+    async def directories(self, upto: int, enterprise: str | None = None) -> list[Fact]:
         await self._projects()
-        return [fact for fact in self.facts[:upto] if fact.stream == DIRECTORY_STREAM]
+        return [
+            fact
+            for fact in self.facts[:upto]
+            if fact.stream == DIRECTORY_STREAM and enterprise in {None, fact.enterprise}
+        ]
 
-    async def unforgotten(self) -> list[Key]:
+    async def hosts(self) -> list[HostRow]:
+        await self._projects()
+        return []
+
+    async def unforgotten(self, upto: int) -> list[Key]:
+        del upto
         await self._projects()
         since = self._since(UNFORGOTTEN_WINDOW)
         calls = self.tables.calls
@@ -277,7 +288,7 @@ async def project_all(log: MemoryLog, fold: CallsFold, at_once: int = 1_000) -> 
     while log.tables.at.position < log.head:
         facts, reached = await log.next(log.tables.at, at_once)
         for fact in facts:
-            await project(fold, fact, log)
+            await project(fold, fact, log, reached.position)
         await log.tables.write(fold.take(), log.tables.at, reached, fold.name)
 
 

@@ -224,7 +224,13 @@ class Running:
                 reached = service.house.position
                 if projected:
                     reached = min(reached, service.house.projected)
-                if reached >= head and not service.outbox.pending and not service.writer.waiting:
+                put_off = projected and service.house.put_off
+                if (
+                    reached >= head
+                    and not put_off
+                    and not service.outbox.pending
+                    and not service.writer.waiting
+                ):
                     await service.house.drained()
                     # what was just drained may have put a card up
                     if not service.outbox.pending and not service.writer.waiting:

@@ -11,12 +11,13 @@ from litestar.openapi import OpenAPIConfig
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 
-from adapters.http import recordings
+from adapters.http import recordings, recover
 from adapters.http.ingest import PATHS, Ingest, Receive, Scope, Send
 from adapters.http.openapi import hosts_paths
 from adapters.http.pages import SignInFirst, login_for
 from adapters.http.problems import CONTENT_TYPE, Problem, problem_body, request_id
 from adapters.http.recordings import Recordings
+from adapters.http.recover import Recover
 
 log = structlog.get_logger(__name__)
 
@@ -47,9 +48,15 @@ class Front:
     """Dispatches by path, and names every request."""
 
     def __init__(
-        self, ingest: Ingest, recordings: Recordings, rest: Litestar, new_id: Callable[[], str]
+        self,
+        ingest: Ingest,
+        recordings: Recordings,
+        recover: Recover,
+        rest: Litestar,
+        new_id: Callable[[], str],
     ) -> None:
-        self._ingest, self._recordings, self._rest, self._new_id = ingest, recordings, rest, new_id
+        self._ingest, self._recordings, self._recover = ingest, recordings, recover
+        self._rest, self._new_id = rest, new_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -70,6 +77,9 @@ class Front:
 
         if scope["path"] == recordings.PATH or scope["path"].startswith(f"{recordings.PATH}/"):
             await self._recordings(scope, receive, named, ident)
+            return
+        if scope["path"] == recover.PATH:
+            await self._recover(scope, receive, named, ident)
             return
         await self._rest(scope, receive, named)  # type: ignore[arg-type]
 

@@ -42,6 +42,11 @@ class Gate:
         """The enterprise of a Token, None for a Token of nobody."""
         return self._admissions.get(token)
 
+    def enterprise(self, token: str) -> str | None:
+        """Number of the enterprise of a Token."""
+        admission = self._admissions.get(token)
+        return admission.enterprise if admission else None
+
     def replace(self, tokens: Mapping[str, str], networks: Mapping[str, tuple[str, ...]]) -> None:
         """``tokens``: Token to number; ``networks``: number to CIDRs."""
         self._admissions = {

@@ -15,7 +15,7 @@ from adapters.http.problems import CONTENT_TYPE, Problem, problem_body, request_
 from adapters.http.protocol import ANSWER
 from adapters.store.errors import FactRefused
 from calls.events import EventError, identity, read_event
-from calls.facts import EVENT_KINDS, NewFact, bridge_stream, leg_stream
+from calls.facts import EVENT_KINDS, NewFact, event_stream
 from otel import tracing
 from otel.metrics import Metrics
 from otel.tracing import Tracing
@@ -98,8 +98,7 @@ class Ingest:
         except EventError as error:
             raise self._refused(scope, 400, error.reason, admission, sender, body) from None
         enterprise = admission.enterprise
-        whole_bridge = bridge_id and (not unique_id or kind in {"bridge_create", "bridge_destroy"})
-        stream = bridge_stream(bridge_id) if whole_bridge else leg_stream(unique_id)
+        stream = event_stream(kind, unique_id, bridge_id)
         fact = NewFact(
             enterprise=enterprise,
             stream=stream,

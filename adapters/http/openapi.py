@@ -81,7 +81,41 @@ def hosts_paths() -> dict[str, PathItem]:
         **{path: PathItem(post=_operation(kind)) for path, kind in PATHS.items()},
         "/recordings": PathItem(post=_adding()),
         "/recordings/{id}": PathItem(get=_reading()),
+        "/recover": PathItem(post=_recovering()),
     }
+
+
+def _recovering() -> Operation:
+    ndjson = {"application/x-ndjson": OpenAPIMediaType(schema=_TEXT)}
+    return Operation(
+        operation_id="host_recover",
+        summary="A host pushes what it could not deliver",
+        description='Each line {"t": …, "event": …, "body": {…}}; an answer for each, and a last one with the counts.',
+        tags=["hosts"],
+        parameters=[
+            Parameter(
+                name="Token", param_in="header", schema=_TEXT, description="or the admin token as bearer"
+            ),
+            *[Parameter(name=name, param_in="query", schema=_TEXT) for name in _RECOVER_BY],
+        ],
+        request_body=RequestBody(content=ndjson, required=True),
+        responses={
+            "200": OpenAPIResponse(description="what becomes of each line, as it is known", content=ndjson),
+            **_problems(
+                {
+                    "400": "no such enterprise or time zone",
+                    "401": "neither a Token that is known nor the admin token",
+                    "403": _REASONS["403"],
+                    "408": "nothing came",
+                    "413": "larger than 100 MiB",
+                    "503": "too many backlogs at once, or this instance stands by",
+                }
+            ),
+        },
+    )
+
+
+_RECOVER_BY: Final = ("enterprise", "timezone", "all", "file")
 
 
 def _adding() -> Operation:
