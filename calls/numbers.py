@@ -273,3 +273,9 @@ def _grouped(code: int, national: str, groups: tuple[int, ...]) -> str:
 def numbers_kept() -> dict[str, Any]:
     """Hits, misses and size of what is remembered of numbers, as functools tells it."""
     return {"e164": _to_e164.cache_info(), "display": _display.cache_info()}
+
+
+def forget_numbers() -> None:
+    """Empty what is remembered of numbers."""
+    _to_e164.cache_clear()
+    _display.cache_clear()

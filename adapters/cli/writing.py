@@ -84,11 +84,13 @@ async def _writing(writer: Writer) -> AsyncIterator[bool]:
             writer.stop()
 
 
-async def through_service(settings: Settings, pool: asyncpg.Pool, path: str, asked: Any) -> bytes:
+async def through_service(
+    settings: Settings, pool: asyncpg.Pool, path: str, asked: Any, *, within: float | None = 120
+) -> bytes:
     """What the service that writes answers to a request with the admin token. Raises CommandFailed."""
     url = await pool.fetchval("SELECT url FROM leader") or settings.base_url
     try:
-        async with httpx.AsyncClient(timeout=120, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=within, trust_env=False) as client:
             answer = await client.post(
                 f"{url}{path}", json=asked, headers={"Authorization": f"Bearer {admin_token(settings)}"}
             )

@@ -9,11 +9,16 @@ from litestar import Router, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 
+from actors.ports import LogError
+from adapters.analysts.errors import ExtraMissing
 from adapters.bot.invitations import LONGEST_HOURS, Invited
 from adapters.directory.apply import ApplyRefused
 from adapters.directory.file import DirectoryFileError, EnterpriseFile, read_directory_text
 from adapters.http.api import Guard
 from adapters.http.problems import Problem
+from adapters.privacy.digests import ForgetKeyError
+from adapters.privacy.forgetting import Progress
+from adapters.privacy.person import ForgetRefused
 
 
 class Operated(Protocol):
@@ -43,6 +48,10 @@ class Operated(Protocol):
         """A new invitation; None where nobody has heard of the enterprise."""
         ...
 
+    async def forget(self, enterprise: str, phone: str) -> Progress:
+        """Go on with forgetting whoever has this number."""
+        ...
+
     async def replay_parked(self) -> int:
         """Have the actors fold their parked facts once more; how many do fold now."""
         ...
@@ -63,8 +72,15 @@ class InvitationWanted(msgspec.Struct, frozen=True):
     hours: float = 48.0
 
 
+class ForgetWanted(msgspec.Struct, frozen=True):
+    """Whom ``callfold forget`` asks to forget: the number as one types it."""
+
+    enterprise: str
+    phone: str
+
+
 def admin_routes(inside: Operated, guard: Guard) -> Router:
-    """``/stats``, ``/cache``, ``/api/directory``, ``/api/invitations`` and ``/api/parked``."""
+    """``/stats``, ``/cache``, ``/api/directory``, ``/api/invitations``, ``/api/forget`` and ``/api/parked``."""
     handlers = [*_statistics(inside, guard), *_caches(inside, guard), *_writing(inside, guard)]
     return Router("/", route_handlers=handlers)
 
@@ -120,4 +136,13 @@ def _writing(inside: Operated, guard: Guard) -> list[HTTPRouteHandler]:
     async def replay() -> dict[str, int]:
         return {"replayed": await inside.replay_parked()}
 
-    return [directory, invitations, replay]
+    @post("/api/forget", guards=[guard], status_code=200)
+    async def forget(data: JSONBody[ForgetWanted]) -> Progress:
+        try:
+            return await inside.forget(data.enterprise, data.phone)
+        except (ForgetRefused, ForgetKeyError, ExtraMissing) as error:
+            raise Problem(409, str(error)) from error
+        except LogError as error:
+            raise Problem(503, str(error)) from error
+
+    return [directory, invitations, replay, forget]

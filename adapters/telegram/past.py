@@ -90,6 +90,11 @@ class Past(AbstractAsyncContextManager["Past", None]):
         history = self._known.get(key) if (key := _key(call)) else None
         return history_line(call, directory, history) if history else ""
 
+    def forget(self, enterprise: str) -> None:
+        """Have the histories of an enterprise's customers read again when they are wanted."""
+        for key in [key for key in self._known if key[0] == enterprise]:
+            del self._known[key]
+
     async def _work(self) -> None:
         try:
             while self._wanted:
