@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import msgspec
@@ -46,8 +46,9 @@ async def _fold_elsewhere(work: Work, told: Told) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        process.stdin.write(msgspec.json.encode(work) + b"\n")
-        await process.stdin.drain()
+        with suppress(ConnectionError):  # it has ended already: its status says so
+            process.stdin.write(msgspec.json.encode(work) + b"\n")
+            await process.stdin.drain()
         async for line in process.stdout:
             told(int(line.split()[1]))
         said = (await process.stderr.read()).decode(errors="replace").strip()

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from calls.call import Call
 from calls.details import LegPlace, Share
-from calls.directory import Customer, Directory, DirectoryChange
+from calls.directory import Customer, Directory, DirectoryChange, DirectoryError
 from calls.exchange import Exchange, read_change
 from calls.facts import DIRECTORY_CHANGED, Fact
+from calls.shapes import UnknownShape
 from projections.hosts import HostsFold
 from projections.ports import Rows
 
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 """Counts up when the same facts make other rows, so that live tables of an older fold are rebuilt."""
 
 
@@ -66,11 +69,16 @@ class CallsFold:
         """Fold a forgotten call's facts again; nothing of it counts as changed. Gives back what could not be."""
         return self.exchange(enterprise).wake(facts)
 
-    def remember(self, facts: Iterable[Fact]) -> None:
-        """Take directory facts that were projected before."""
+    def remember(self, facts: Iterable[Fact]) -> list[tuple[Fact, Exception]]:
+        """Take directory facts that were projected before. Gives back those that could not be read."""
+        failed: list[tuple[Fact, Exception]] = []
         for fact in facts:
             exchange = self.exchange(fact.enterprise)
-            exchange.board.directory = exchange.directory.apply(read_change(fact))
+            try:
+                exchange.board.directory = exchange.directory.apply(read_change(fact))
+            except (msgspec.DecodeError, UnknownShape, DirectoryError) as error:
+                failed.append((fact, error))
+        return failed
 
     def apply(self, fact: Fact) -> None:
         """Fold one fact in the readers' order."""

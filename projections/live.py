@@ -1,25 +1,31 @@
 """The live runner: follows the horizon and writes rows and checkpoint in one transaction."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from time import perf_counter
+from time import monotonic, perf_counter
 
 import msgspec
 import structlog
 
 from calls.events import bridge_named
 from calls.exchange import FORGET_LOST_AFTER
-from calls.facts import Fact, bridge_stream, leg_stream
+from calls.facts import CallArchived, Fact, bridge_stream, leg_stream
 from otel.metrics import Metrics
 from projections.calls import CallsFold
-from projections.ports import Checkpoint, FactReader, Fenced, GiveWay, ReaderTrouble, Rows, Tables
+from projections.ports import Checkpoint, Due, FactReader, Fenced, GiveWay, ReaderTrouble, Rows, Tables
+from projections.unknown import UnknownFacts
 
 log = structlog.get_logger(__name__)
 
 BATCH = 1_000
 MOST = 50_000
-"""Facts taken at once where some were recovered: calls are folded anew once for all of them."""
+"""Facts that a rebuild takes at once where some were recovered: calls are folded anew once for all of them."""
+QUIET = 1.0
+"""Seconds without a recovered fact after which its enterprise is folded anew."""
+LATEST = 5.0
+"""Seconds after which it is done in any case, or TIMES as many as it took the last time."""
+TIMES = 5.0
 AT_ONCE = 50
 PACE = 0.2
 """Seconds between two batches: what a row may be behind for the sake of writing it once."""
@@ -30,7 +36,11 @@ RETRY = 0.5
 
 
 class LiveCalls:
-    """Keeps the tables of all calls behind the facts by less than a second."""
+    """Keeps the tables of all calls behind the facts by less than a second.
+
+    A recovered fact belongs among those that were folded long ago: everything of its enterprise that occurred since is
+    folded anew, once no more such facts have come for a moment. Until then nothing of the enterprise is folded.
+    """
 
     def __init__(
         self,
@@ -42,17 +52,21 @@ class LiveCalls:
         moved: Callable[[Checkpoint], None],
         allowed: asyncio.Event,
         give_way: GiveWay,
+        monotonic: Callable[[], float] = monotonic,
     ) -> None:
         self._facts, self._tables = facts, tables
         self._metrics, self._now, self._moved = metrics, now, moved
-        self._allowed, self._give_way = allowed, give_way
+        self._allowed, self._give_way, self._monotonic = allowed, give_way, monotonic
         self._awake = asyncio.Event()
         self._stopping = False
-        self._anew: dict[str, datetime] = {}
-        """Enterprises whose calls are to be folded anew, and since when."""
-        self._none_anew = asyncio.Event()
+        self._due: dict[str, Due] = {}
+        self._ripe: dict[str, tuple[float, float]] = {}
+        """When an enterprise is folded anew: if nothing more comes, and at the latest."""
+        self._spent = 0.0
+        self._waiting: list[tuple[frozenset[str], asyncio.Event]] = []
         self.checkpoint = Checkpoint()
         self.fold = CallsFold()
+        self.unknown = UnknownFacts(metrics)
 
     def nudge(self) -> None:
         """There are new facts."""
@@ -63,21 +77,28 @@ class LiveCalls:
         self._stopping = True
         self._awake.set()
 
-    async def fold_anew(self, since: dict[str, datetime]) -> None:
+    async def fold_anew(self, since: Mapping[str, datetime]) -> None:
         """Fold what occurred in these enterprises since then once more; returns when the rows are written."""
+        if not since:
+            return
         for enterprise, at in since.items():
-            self._anew[enterprise] = min(at, self._anew.get(enterprise, at))
-        if self._anew:
-            self._none_anew.clear()
-            self._awake.set()
-            await self._none_anew.wait()
+            due = Due(at, self.checkpoint.position + 1)
+            self._due[enterprise] = due.joined(self._due.get(enterprise))
+            self._ripe[enterprise] = (0.0, 0.0)
+        done = asyncio.Event()
+        self._waiting.append((frozenset(since), done))
+        self._awake.set()
+        await done.wait()
 
     async def load(self) -> None:
         """Make the fold's state again: the directory and every call that is not yet forgotten."""
         self.fold = CallsFold()
         self.checkpoint = await self._tables.checkpoint()
         await load(self.fold, self._facts, self.checkpoint)
-        self._moved(self.checkpoint)
+        for enterprise, due in (await self._tables.due()).items():
+            self._due[enterprise] = due.joined(self._due.get(enterprise))
+            self._ripe.setdefault(enterprise, (0.0, 0.0))
+        self._tell_moved()
 
     async def run(self) -> None:
         """Follow until ``stop``. What cannot be folded is parked; a store that is down is waited for.
@@ -118,31 +139,74 @@ class LiveCalls:
 
     async def step(self) -> int:
         """Project the next batch; how many facts it had."""
-        facts, checkpoint = await next_facts(self._facts, self.checkpoint)
-        anew = dict(self._anew)
-        if not facts and not anew:
+        facts, checkpoint = await self._facts.next(self.checkpoint, BATCH)
+        noted = dict(self._due)
+        self._note(facts)
+        ripe = self._ripe_now()
+        if not facts and not ripe:
             self._metrics.projection_lag_seconds.labels(projection=PLACE).set(0)
             return 0
-        rows = await fold_facts(self.fold, facts, self._facts, checkpoint, self._give_way, anew)
-        await self._tables.write(rows, self.checkpoint, checkpoint, self.fold.name)
+        begun = self._monotonic()
+        anew = {enterprise: self._due[enterprise].since for enterprise in ripe}
+        rows = await fold_facts(
+            self.fold, facts, self._facts, checkpoint, anew, later=self._due.keys(), give_way=self._give_way
+        )
+        due = {enterprise: one for enterprise, one in self._due.items() if enterprise not in ripe}
+        await self._tables.write(
+            rows, self.checkpoint, checkpoint, self.fold.name, due if due != noted else None
+        )
         self.checkpoint = checkpoint
-        self._moved(checkpoint)
-        self._done(anew)
+        self.unknown.see(facts)
+        if ripe:
+            self._spent = self._monotonic() - begun
+        self._done(ripe)
+        self._tell_moved()
         if facts:
             behind = (self._now() - facts[-1].recorded_at).total_seconds()
             self._metrics.projection_lag_seconds.labels(projection=PLACE).set(max(behind, 0.0))
         return len(facts)
 
-    def _done(self, anew: dict[str, datetime]) -> None:
-        for enterprise, at in anew.items():
-            if self._anew[enterprise] == at:
-                del self._anew[enterprise]
-        if not self._anew:
-            self._none_anew.set()
+    def _note(self, facts: Iterable[Fact]) -> None:
+        """Note the enterprises of recovered facts; the longer folding anew took last time, the longer it may wait."""
+        now = self._monotonic()
+        for enterprise, due in recovered(facts).items():
+            self._due[enterprise] = due.joined(self._due.get(enterprise))
+            _, latest = self._ripe.get(enterprise, (0.0, now + max(LATEST, TIMES * self._spent)))
+            self._ripe[enterprise] = (now + QUIET, latest)
+
+    def _ripe_now(self) -> frozenset[str]:
+        now = self._monotonic()
+        return frozenset(
+            enterprise for enterprise, times in self._ripe.items() if self._stopping or now >= min(times)
+        )
+
+    def _done(self, ripe: frozenset[str]) -> None:
+        for enterprise in ripe:
+            del self._due[enterprise], self._ripe[enterprise]
+        for enterprises, done in self._waiting:
+            if enterprises.isdisjoint(self._due):
+                done.set()
+        self._waiting = [waiting for waiting in self._waiting if not waiting[1].is_set()]
+
+    def _tell_moved(self) -> None:
+        """Up to where every row is right."""
+        at = self.checkpoint
+        first = min([due.position for due in self._due.values()], default=at.position + 1)
+        self._moved(at if first > at.position else Checkpoint(at.incarnation, at.xid, first - 1))
+
+
+def recovered(facts: Iterable[Fact]) -> dict[str, Due]:
+    """What these facts want to have folded anew, by enterprise."""
+    found: dict[str, Due] = {}
+    for fact in facts:
+        if fact.source == "recovery":
+            due = Due(fact.occurred_at, fact.position)
+            found[fact.enterprise] = due.joined(found.get(fact.enterprise))
+    return found
 
 
 async def next_facts(
-    facts: FactReader, after: Checkpoint, upto: Checkpoint | None = None, limit: int = BATCH
+    facts: FactReader, after: Checkpoint, upto: Checkpoint, limit: int
 ) -> tuple[list[Fact], Checkpoint]:
     """The next facts; where some were recovered, as many as there are at once."""
     found, reached = await facts.next(after, limit, upto)
@@ -163,26 +227,24 @@ async def fold_facts(
     facts: Iterable[Fact],
     reader: FactReader,
     reached: Checkpoint,
+    anew: Mapping[str, datetime],
+    *,
+    later: Collection[str] = (),
     give_way: GiveWay = no_other,
-    anew: dict[str, datetime] | None = None,
 ) -> Rows:
     """Fold facts in the readers' order, up to the checkpoint ``reached``; the rows that changed.
 
-    A recovered fact belongs among those that were folded long ago: of its enterprise everything that occurred since is
-    folded anew, in order (calls.order). ``anew``: enterprises for which that is wanted anyway, and since when.
+    ``anew``: enterprises of which everything that occurred since is folded anew, in order (calls.order). Of those in
+    ``later`` nothing else is folded.
     """
-    since = dict(anew or {})
-    for fact in facts:
-        if fact.source == "recovery":
-            since[fact.enterprise] = min(fact.occurred_at, since.get(fact.enterprise, fact.occurred_at))
     turn = _Turn(give_way)
     for fact in facts:
         fold.hosts.see(fact)
-        if fact.enterprise not in since:
+        if fact.enterprise not in anew and fact.enterprise not in later:
             await project(fold, fact, reader, reached.position)
             await turn.over()
     formerly: dict[str, frozenset[str]] = {}
-    for enterprise, at in since.items():
+    for enterprise, at in anew.items():
         formerly[enterprise] = await _fold_anew(fold, enterprise, at, reader, reached.position, turn)
     rows = fold.take()
     if not formerly:
@@ -199,7 +261,7 @@ async def _fold_anew(
     """Fold a stretch of an enterprise anew; the ids of the calls that it made before."""
     stretch = await reader.stretch(enterprise, since, upto)
     fold.renew(enterprise)
-    fold.remember(await reader.directories(stretch.after, enterprise))
+    await park_all(reader, fold.remember(await reader.directories(stretch.after, enterprise)))
     lost = await reader.lost_legs(enterprise)
     if lost:
         known = [
@@ -232,7 +294,7 @@ class _Turn:
 
 async def load(fold: CallsFold, facts: FactReader, checkpoint: Checkpoint) -> None:
     """Make a fold's state again at a checkpoint: the directory and every call that is not yet forgotten."""
-    fold.remember(await facts.directories(checkpoint.position))
+    await park_all(facts, fold.remember(await facts.directories(checkpoint.position)))
     fold.hosts.remember(await facts.hosts())
     recent = await facts.unforgotten(checkpoint.position)
     told: dict[str, list[Fact]] = {}
@@ -261,6 +323,10 @@ async def wake(fold: CallsFold, fact: Fact, facts: FactReader, upto: int) -> Non
     """Bring the forgotten call of a fact back as it was before it."""
     companions = fold.companions(fact)
     known = await facts.calls_of(companions, upto)
+    if fact.version > 1 and not any(
+        other.stream == fact.stream and other.version < fact.version for other in known
+    ):
+        raise CallArchived
     places = [place for place, other in enumerate(known) if other.position == fact.position]
     forgotten = _forgotten(fold, companions, known[: places[0]] if places else known)
     await park_all(facts, fold.wake(fact.enterprise, forgotten))

@@ -1,6 +1,6 @@
 """What the projections need of the world: facts below the horizon, and tables to write rows into."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -50,12 +50,26 @@ class Stretch(msgspec.Struct, frozen=True):
     """Facts of an enterprise that can be folded by themselves: none of their calls was touched before.
 
     ``after``: position behind which they begin, ``since``: of recovered ones, the time at which; ``calls``: ids of the
-    rows that they make.
+    rows that they make. ``still``: streams of legs whose calls are not folded, because something of them is archived.
     """
 
     after: int
     since: datetime
     calls: frozenset[str]
+    still: frozenset[str] = frozenset()
+
+
+class Due(msgspec.Struct, frozen=True):
+    """An enterprise is to be folded anew: what occurred since then, told by facts from this position on."""
+
+    since: datetime
+    position: int
+
+    def joined(self, other: "Due | None") -> "Due":
+        """Both at once."""
+        if other is None:
+            return self
+        return Due(min(self.since, other.since), min(self.position, other.position))
 
 
 class FactReader(Protocol):
@@ -113,8 +127,22 @@ class Tables(Protocol):
         """How far the rows have come."""
         ...
 
-    async def write(self, rows: Rows, old: Checkpoint, new: Checkpoint, name_of: NameOf) -> None:
-        """Write rows and checkpoint in one transaction; raises Fenced where ``old`` is not the checkpoint."""
+    async def due(self) -> dict[str, Due]:
+        """What was noted to be folded anew, by enterprise."""
+        ...
+
+    async def write(
+        self,
+        rows: Rows,
+        old: Checkpoint,
+        new: Checkpoint,
+        name_of: NameOf,
+        due: Mapping[str, Due] | None = None,
+    ) -> None:
+        """Write rows and checkpoint in one transaction; raises Fenced where ``old`` is not the checkpoint.
+
+        ``due``: what is to be folded anew from now on, of all enterprises; None where that stays as it was.
+        """
         ...
 
 

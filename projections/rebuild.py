@@ -8,9 +8,10 @@ from typing import Any, Protocol
 import msgspec
 
 from projections.calls import CallsFold
-from projections.live import fold_facts, load, next_facts
+from projections.live import fold_facts, load, next_facts, recovered
 from projections.names import Name
 from projections.ports import Checkpoint, FactReader, Tables
+from projections.unknown import require_known
 
 BATCH = 5_000
 
@@ -38,10 +39,13 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a rebuild came to: facts folded by its shards and after them, rows that differed from the live ones."""
+    """What a rebuild came to: facts folded by its shards and after them, rows that differed from the live ones.
+
+    ``differences``: None where nothing was compared, because there were no live rows yet or none are wanted.
+    """
 
     facts: int
-    differences: list[Difference]
+    differences: list[Difference] | None
 
 
 class Following(FactReader, Tables, Protocol):
@@ -81,15 +85,21 @@ class BesideTables(Following, Protocol):
 
 
 async def catch_up(
-    tables: Following, fold: CallsFold, after: Checkpoint, upto: Checkpoint
+    tables: Following, fold: CallsFold, after: Checkpoint, upto: Checkpoint, *, rebuilding: bool = True
 ) -> tuple[Checkpoint, int]:
-    """Fold on to a checkpoint of the live tables, as the live runner would; how far it came, and the facts."""
+    """Fold on to a checkpoint of the live tables, as the live runner would; how far it came, and the facts.
+
+    ``rebuilding``: what only a newer version can read is an error, as in the shards; else it is passed over.
+    """
     folded = 0
     while True:
         facts, reached = await next_facts(tables, after, upto, BATCH)
         if not facts:
             return after, folded
-        rows = await fold_facts(fold, facts, tables, reached)
+        for fact in facts if rebuilding else ():
+            require_known(fact)
+        anew = {enterprise: due.since for enterprise, due in recovered(facts).items()}
+        rows = await fold_facts(fold, facts, tables, reached, anew)
         await tables.write(rows, after, reached, fold.name)
         after = reached
         folded += len(facts)
@@ -107,7 +117,7 @@ async def rebuild_as_of(
     tables: BesideTables, upto: Checkpoint, fold_shards: Callable[[], Awaitable[int]]
 ) -> Outcome:
     """Fold the facts up to ``upto`` and leave it at that; ``fold_shards`` as for ``rebuild``."""
-    return Outcome(await _fold_all(tables, upto, fold_shards), [])
+    return Outcome(await _fold_all(tables, upto, fold_shards), None)
 
 
 async def rebuild(
@@ -124,12 +134,15 @@ async def rebuild(
     await load(fold, tables, checkpoint)
     checkpoint, more = await catch_up(tables, fold, checkpoint, await tables.live_checkpoint())
     folded += more
-    async with AsyncExitStack() as stack:
-        async with tables.live_held() as live:
-            checkpoint, more = await catch_up(tables, fold, checkpoint, live)
-            folded += more
-            seen = await stack.enter_async_context(tables.as_now())
-        differences = await tables.differences(seen)
+    if await tables.live_checkpoint() == Checkpoint():
+        differences = None
+    else:
+        async with AsyncExitStack() as stack:
+            async with tables.live_held() as live:
+                checkpoint, more = await catch_up(tables, fold, checkpoint, live)
+                folded += more
+                seen = await stack.enter_async_context(tables.as_now())
+            differences = await tables.differences(seen)
     if check:
         await tables.drop()
         return Outcome(folded, differences)
@@ -146,8 +159,10 @@ async def roll_back(tables: Following, swap: Callable[[], Awaitable[None]]) -> i
     fold = CallsFold()
     checkpoint = await tables.checkpoint()
     await load(fold, tables, checkpoint)
-    checkpoint, folded = await catch_up(tables, fold, checkpoint, await tables.live_checkpoint())
+    checkpoint, folded = await catch_up(
+        tables, fold, checkpoint, await tables.live_checkpoint(), rebuilding=False
+    )
     async with tables.live_held() as live:
-        _, more = await catch_up(tables, fold, checkpoint, live)
+        _, more = await catch_up(tables, fold, checkpoint, live, rebuilding=False)
         await swap()
     return folded + more

@@ -1,9 +1,11 @@
 """Writing facts in tests without a service: through a Writer, or as bare batches on a connection."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -156,6 +158,7 @@ class Projected:
             moved=lambda _: None,
             allowed=allowed,
             give_way=lambda _: asyncio.sleep(0),
+            monotonic=itertools.count(0.0, 3_600.0).__next__,
         )
 
     async def restart(self) -> None:
@@ -181,13 +184,15 @@ class Projected:
         )
         return [dict(row) for row in found]
 
-    async def rebuild(self, *, check: bool = True, jobs: int = 2) -> Outcome:
+    async def rebuild(self, *, check: bool = True, jobs: int = 2, archive: Path | None = None) -> Outcome:
         """As ``callfold rebuild`` does, on a connection of its own."""
         async with connected(self.dsn) as connection:
-            beside = await Beside.open(self.pool, connection, Plan(NAMES, FOLD_VERSION), jobs)
+            beside = await Beside.open(
+                self.pool, connection, Plan(NAMES, FOLD_VERSION), jobs, archive=archive
+            )
 
             async def fold_shards() -> int:
-                return await fold_beside(beside, self.dsn, 1, lambda _: None)
+                return await fold_beside(beside, self.dsn, jobs, lambda _: None)
 
             return await rebuild(beside, beside.upto, fold_shards, check=check)
 

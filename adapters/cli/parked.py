@@ -24,8 +24,8 @@ LIST = "SELECT place, position, enterprise, reason, attempts, parked_at FROM par
 def parked(*, replay: bool, as_json: bool) -> None:
     """List the facts that could not be folded, each with its reason.
 
-    --replay has the actors read their calls again from the store and strikes off what now folds. Rows of
-    projections are made right by `callfold rebuild all`, which folds every fact again.
+    --replay has the actors read their calls again from the store and the projections fold them anew, and strikes
+    off what now folds.
     """
     settings = load_settings(os.environ, Path.cwd())
     configure_logs(settings.log_format, "warning")

@@ -18,6 +18,7 @@ from adapters.opening import open_store
 from adapters.postgres.database import Database
 from adapters.rebuilding import fold_beside
 from adapters.settings import Settings, load_settings
+from adapters.store.archive import FOLDER
 from adapters.store.beside import Beside, Former
 from otel.logs import configure_logs
 from projections.calls import FOLD_VERSION
@@ -56,6 +57,7 @@ class Wanted(msgspec.Struct, frozen=True):
     check: bool
     afresh: bool
     quiet: bool
+    archive: Path
 
 
 @click.command(
@@ -118,7 +120,7 @@ def rebuild(
         as_of=as_of,
     )
     begun = perf_counter()
-    wanted = Wanted(plan, jobs, check, afresh, as_json)
+    wanted = Wanted(plan, jobs, check, afresh, as_json, settings.data_dir / FOLDER)
     outcome, into = asyncio.run(_roll_back(settings) if rollback else _rebuild(settings, wanted))
     spent = perf_counter() - begun
     if as_json:
@@ -144,7 +146,9 @@ async def _rebuild_beside(
     database: Database, pool: asyncpg.Pool, connection: asyncpg.Connection, wanted: Wanted
 ) -> tuple[Outcome, list[str]]:
     plan = wanted.plan
-    beside = await Beside.open(pool, connection, plan, wanted.jobs, afresh=wanted.afresh)
+    beside = await Beside.open(
+        pool, connection, plan, wanted.jobs, afresh=wanted.afresh, archive=wanted.archive
+    )
     expected = sum(shard.expected - shard.facts for shard in await beside.shards())
     showing = nullcontext(lambda _: None) if wanted.quiet else portions("facts", expected)
     with showing as folded:
@@ -165,22 +169,22 @@ async def _roll_back(settings: Settings) -> tuple[Outcome, list[str]]:
     async with open_store(settings) as (database, pool):
         connection = await database.connect()
         try:
-            former = await Former.open(pool, connection)
-            return Outcome(await roll_back(former, former.swap), []), former.tables
+            former = await Former.open(pool, connection, archive=settings.data_dir / FOLDER)
+            return Outcome(await roll_back(former, former.swap), None), former.tables
         finally:
             await connection.close(timeout=10)
 
 
 def _tell(outcome: Outcome, spent: float, did: str, into: list[str]) -> None:
-    for difference in outcome.differences[:SHOWN]:
+    found = outcome.differences or []
+    for difference in found[:SHOWN]:
         click.echo(_line(difference))
-    if len(outcome.differences) > SHOWN:
-        click.echo(f"… and {len(outcome.differences) - SHOWN} more")
+    if len(found) > SHOWN:
+        click.echo(f"… and {len(found) - SHOWN} more")
     if did == "made":
         click.echo(f"made: {', '.join(into)}")
-    count = len(outcome.differences)
-    differed = "no difference" if count == 0 else f"{count} rows differed from the live tables"
-    compared = f", {differed}" if did in {"checked", "rebuilt"} else ""
+    differed = f", {len(found)} rows differed from the live tables" if found else ", no difference"
+    compared = "" if outcome.differences is None else differed
     click.echo(f"{did}: {outcome.facts} facts in {spent:.1f} s{compared}")
 
 

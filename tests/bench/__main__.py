@@ -5,7 +5,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 
-from tests.bench import append, delivery, fold, ingest, memory, outside, restart
+from tests.bench import append, delivery, fold, ingest, memory, outside, rebuild, restart, size
 from tests.bench.processes import ROOT, BenchError
 from tests.bench.results import Row, print_table, write_json
 
@@ -17,6 +17,8 @@ MEASURES: dict[str, Callable[[float, int], Awaitable[list[Row]]]] = {
     "memory": memory.measure,
     "restart": restart.measure,
     "outside": outside.measure,
+    "size": size.measure,
+    "rebuild": rebuild.measure,
 }
 
 

@@ -22,6 +22,7 @@ from adapters.postgres.database import open_database
 from adapters.postgres.migrate import migrate
 from adapters.store.lock import settle_incarnation
 from adapters.store.log import EventStore
+from adapters.store.partitions import month_of
 from calls.facts import SILENCE_OBSERVED
 from calls.observations import Silence, write_silence
 from tests.bench.material import SLOTS, Slot, Template, directory_toml, number_of, templates
@@ -92,7 +93,8 @@ async def fill(connection: asyncpg.Connection, events: int) -> None:
             version = versions[key] = versions.get(key, 0) + 1
             at = BEGUN + timedelta(seconds=fact.at)
             source = "service" if fact.kind == SILENCE_OBSERVED else "live"
-            records.append((at, at, incarnation, version, *key, fact.kind, source, fact.body, b""))
+            month = month_of(fact.stream)
+            records.append((at, at, incarnation, version, month, *key, fact.kind, source, fact.body, b""))
         await connection.copy_records_to_table("facts", records=records, columns=COLUMNS)
     await connection.execute("ANALYZE facts")
 
@@ -102,6 +104,7 @@ COLUMNS = (
     "recorded_at",
     "incarnation",
     "version",
+    "month",
     "enterprise",
     "stream",
     "kind",

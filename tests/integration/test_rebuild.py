@@ -13,10 +13,11 @@ import asyncpg
 import msgspec
 import pytest
 
+from adapters import rebuilding
 from adapters.asterisk.recorded import read_recorded
 from adapters.store.beside import Beside
 from calls.call import Call, seconds
-from calls.directory import Directory, changes
+from calls.directory import Directory, DirectoryChange, changes
 from calls.exchange import FORGET_AFTER, FORGET_LOST_AFTER
 from calls.facts import NewFact
 from calls.scenarios import Scenario, catalogue
@@ -25,6 +26,7 @@ from projections.names import NAMES, TABLES
 from projections.ports import ProjectionError
 from projections.rebuild import Difference, Plan
 from tests.folding import DIRECTORY, EPOCH, facts, played_facts, settled, silences, truth
+from tests.running import Done, command
 from tests.storing import Projected, again, arrival, change_facts, projected, put
 
 EVERYTHING = Plan(NAMES, FOLD_VERSION)
@@ -375,3 +377,126 @@ async def test_a_kind_that_nobody_knows_is_skipped_live_and_an_error_of_a_rebuil
         position = await here.connection.fetchval("SELECT position FROM facts WHERE kind = 'of_the_future'")
         with pytest.raises(ProjectionError, match=f"position {position} .* the kind 'of_the_future'"):
             await here.rebuild()
+
+
+# processes, ways back, other times
+
+
+async def command_in(here: Projected, folder: Path, *arguments: str) -> Done:
+    return await command("rebuild", *arguments, env={"CALLFOLD_DATABASE_URL": here.dsn}, folder=folder)
+
+
+async def test_what_shards_of_several_processes_make_is_what_was_projected(database, monkeypatch):
+    monkeypatch.setattr(rebuilding, "BY_ITSELF", 0)
+    async with projected(database.dsn) as here:
+        for number in range(5):
+            mine = [
+                msgspec.structs.replace(fact, enterprise=f"{number:04}")
+                for hours, name in enumerate(("2-1", "2-20", "1-8", "3-1"))
+                for fact in told(catalogue()[name], number, EPOCH + timedelta(hours=hours))
+            ]
+            await here.tell(*mine)
+        assert (await here.rebuild(jobs=3)).differences == []
+        assert {row["enterprise"] for row in await here.rows("calls")} == {f"{one:04}" for one in range(5)}
+
+
+async def test_a_process_that_ends_before_its_work_fails_the_rebuild_and_the_next_goes_on(database, monkeypatch):
+    monkeypatch.setattr(rebuilding, "BY_ITSELF", 0)
+    async with projected(database.dsn) as here:
+        for number in (1, 2):
+            facts_of = told(catalogue()["2-1"], seed=number)
+            await here.tell(*[msgspec.structs.replace(fact, enterprise=f"{number:04}") for fact in facts_of])
+        monkeypatch.setattr(rebuilding.sys, "executable", "/bin/false")
+        with pytest.raises(ProjectionError, match="run the command again"):
+            await here.rebuild()
+        monkeypatch.undo()
+        suffix = await here.connection.fetchval("SELECT suffix FROM rebuilds")
+        assert (await here.rebuild(check=False)).differences == []
+        number = await here.connection.fetchval("SELECT last_value FROM rebuild_numbers")
+        assert suffix == f"_v{number}", "it was not begun anew"
+
+
+async def test_the_way_back_brings_the_former_rows_as_far_as_the_facts_are(database, tmp_path):
+    async with projected(database.dsn) as here:
+        await settled_call(here)
+        await here.connection.execute("UPDATE calls SET answered_by = '999'")
+        assert (await command_in(here, tmp_path, "all")).code == 0
+        assert [row["answered_by"] for row in await here.rows("calls")] == ["151"]
+        await here.restart()
+        await settled_call(here, "1-8", seed=8)
+        back = await command_in(here, tmp_path, "--rollback")
+        assert back.code == 0, back.errors
+        assert [row["answered_by"] for row in await here.rows("calls")] == [None, "999"]
+        again_back = await command_in(here, tmp_path, "--rollback")
+        assert again_back.code == 0
+        assert [row["answered_by"] for row in await here.rows("calls")] == [None, "151"]
+        await here.restart()
+        await settled_call(here, "2-2", seed=9)
+        await no_difference(here)
+
+
+async def test_without_a_rebuild_there_is_no_way_back(database, tmp_path):
+    async with projected(database.dsn) as here:
+        done = await command_in(here, tmp_path, "--rollback")
+        assert (done.code, done.errors) == (
+            1,
+            "callfold: there is no way back: no rebuild has put tables aside\n",
+        )
+
+
+async def test_the_state_of_an_earlier_time_is_made_in_tables_of_its_own(database, tmp_path):
+    async with projected(database.dsn) as here:
+        await put(here.connection, [*KNOWN, *told(catalogue()["2-1"])], recorded_at=EPOCH)
+        await put(here.connection, told(catalogue()["1-8"], seed=8), recorded_at=EPOCH + timedelta(days=2))
+        await here.project()
+        now = await here.rows("calls")
+        done = await command_in(here, tmp_path, "calls", "customers", "--as-of", "2026-05-05")
+        assert done.code == 0, done.errors
+        assert "made: calls_as_of_20260505t000000z" in done.output
+        earlier = await here.connection.fetch("SELECT direction FROM calls_as_of_20260505t000000z")
+        assert [row[0] for row in earlier] == ["in"]
+        named = await here.connection.fetchval("SELECT count(*) FROM customers_as_of_20260505t000000z")
+        assert named == 1
+        assert await here.rows("calls") == now
+        assert len(now) == 2
+        once_more = await command_in(here, tmp_path, "calls", "customers", "--as-of", "2026-05-05")
+        assert once_more.code == 0
+
+
+async def test_calls_can_be_told_by_the_directory_as_it_is_now(database, tmp_path):
+    latest = change_facts(
+        [DirectoryChange("customer", "+375290000101", {"phone": "+375290000101", "name": "Later"})]
+    )
+    department = change_facts([DirectoryChange("department", "150", {"number": "150", "members": ["151"]})])
+    async with projected(database.dsn) as here:
+        await settled_call(here, "2-2")
+        rung = (await here.rows("calls"))[0]["rung"]
+        await here.tell(*latest, *department)
+        assert (await here.rows("calls"))[0]["rung"] == rung
+        assert (await command_in(here, tmp_path, "all", "--directory", "latest")).code == 0
+        told_by_now = (await here.rows("calls"))[0]["rung"]
+        assert "150" in rung
+        assert "150" not in told_by_now
+        assert (await here.rows("customers"))[0]["name"] == "Later"
+
+
+async def test_a_store_that_was_never_projected_is_rebuilt_up_to_its_newest_fact(database, tmp_path):
+    async with projected(database.dsn) as here:
+        await put(here.connection, [*KNOWN, *told(catalogue()["2-1"])])
+        done = await command_in(here, tmp_path, "all")
+        assert done.code == 0, done.errors
+        assert "difference" not in done.output
+        assert [row["outcome"] for row in await here.rows("calls")] == ["answered"]
+        await here.restart()
+        await settled_call(here, "2-2", seed=9)
+        await no_difference(here)
+
+
+async def test_only_the_projections_that_are_named_are_replaced(database, tmp_path):
+    async with projected(database.dsn) as here:
+        await settled_call(here)
+        await here.connection.execute("UPDATE traffic SET begun = 77")
+        await here.connection.execute("UPDATE customers SET in_total = 77")
+        assert (await command_in(here, tmp_path, "customers")).code == 0
+        assert [row["begun"] for row in await here.rows("traffic")] == [77]
+        assert [row["in_total"] for row in await here.rows("customers")] == [1]

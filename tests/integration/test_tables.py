@@ -155,7 +155,7 @@ class Steps:
         fact = Fact(number, "0367", f"leg/{number}", 1, "unknown", "live", AT, AT, b"")
         return [fact], Checkpoint(1, number, number)
 
-    async def write(self, rows: Rows, old: Checkpoint, new: Checkpoint, name_of: object) -> None:
+    async def write(self, rows: Rows, old: Checkpoint, new: Checkpoint, name_of: object, due: object) -> None:
         self.written.append(new)
         self.on_write()
 
@@ -164,6 +164,9 @@ class Steps:
 
     async def hosts(self):
         return []
+
+    async def due(self):
+        return {}
 
     async def unforgotten(self, upto) -> list[tuple[str, str]]:
         return []
