@@ -2,6 +2,9 @@
 
 import msgspec
 
+from calls.facts import CALLBACK_REQUESTED
+from calls.shapes import SHAPES
+
 
 class CallbackRequested(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Body of a ``callback_requested`` fact: call ``phone`` (E.164), the customer of this call.
@@ -21,10 +24,10 @@ _decoder = msgspec.json.Decoder(CallbackRequested)
 
 
 def read_callback(body: bytes) -> CallbackRequested:
-    """Body of a ``callback_requested`` fact. Raises msgspec.DecodeError for what is not of its shape."""
-    return _decoder.decode(body)
+    """Body of a ``callback_requested`` fact. Raises as Shapes.read."""
+    return SHAPES.read(CALLBACK_REQUESTED, body, _decoder)
 
 
 def write_callback(requested: CallbackRequested) -> bytes:
     """Body of a ``callback_requested`` fact."""
-    return msgspec.json.encode(requested)
+    return SHAPES.write(CALLBACK_REQUESTED, requested)

@@ -17,6 +17,7 @@ from calls.facts import (
     DELIVERY_WITHDRAWN,
     Fact,
 )
+from calls.shapes import SHAPES
 
 
 class DeliveryIntended(msgspec.Struct, frozen=True, gc=False):
@@ -93,7 +94,6 @@ _TYPES: dict[str, type[Delivery]] = {
 }
 _KINDS: dict[type[Delivery], str] = {body: kind for kind, body in _TYPES.items()}
 _DECODERS = {kind: msgspec.json.Decoder(body) for kind, body in _TYPES.items()}
-_ENCODER = msgspec.json.Encoder()
 
 DELIVERY_KINDS: frozenset[str] = frozenset(_TYPES)
 
@@ -133,15 +133,16 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 def write_delivery(delivery: Delivery) -> tuple[str, bytes]:
     """Kind and body of the fact that says so."""
-    return _KINDS[type(delivery)], _ENCODER.encode(delivery)
+    kind = _KINDS[type(delivery)]
+    return kind, SHAPES.write(kind, delivery)
 
 
 def read_delivery(kind: str, body: bytes) -> Delivery:
     """The body of a delivery fact.
 
-    Raises KeyError for another kind, msgspec.DecodeError for what is not of its shape.
+    Raises KeyError for another kind, else as Shapes.read.
     """
-    return _DECODERS[kind].decode(body)
+    return SHAPES.read(kind, body, _DECODERS[kind])
 
 
 def fold_delivery(post: Post | None, fact: Fact) -> Post:

@@ -7,6 +7,9 @@ from typing import Literal
 
 import msgspec
 
+from calls.facts import SILENCE_OBSERVED
+from calls.shapes import SHAPES
+
 
 class Silence(msgspec.Struct, frozen=True, gc=False):
     """Nothing was heard of a call for ``seconds`` after the fact at position ``upto``.
@@ -24,10 +27,10 @@ _decoder = msgspec.json.Decoder(Silence)
 
 
 def read_silence(body: bytes) -> Silence:
-    """Body of a ``silence_observed`` fact."""
-    return _decoder.decode(body)
+    """Body of a ``silence_observed`` fact. Raises as Shapes.read."""
+    return SHAPES.read(SILENCE_OBSERVED, body, _decoder)
 
 
 def write_silence(silence: Silence) -> bytes:
     """Body of a ``silence_observed`` fact."""
-    return msgspec.json.encode(silence)
+    return SHAPES.write(SILENCE_OBSERVED, silence)

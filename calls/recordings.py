@@ -4,6 +4,9 @@ from typing import Final
 
 import msgspec
 
+from calls.facts import RECORDING_ADDED
+from calls.shapes import SHAPES
+
 
 class Recording(msgspec.Struct, frozen=True, gc=False):
     """The recording of a leg, as a host gave it: a ``url`` elsewhere, or a file of ours.
@@ -23,10 +26,10 @@ _decoder: Final = msgspec.json.Decoder(Recording)
 
 
 def read_recording(body: bytes) -> Recording:
-    """Body of a ``recording_added`` fact."""
-    return _decoder.decode(body)
+    """Body of a ``recording_added`` fact. Raises as Shapes.read."""
+    return SHAPES.read(RECORDING_ADDED, body, _decoder)
 
 
 def write_recording(recording: Recording) -> bytes:
     """Body of a ``recording_added`` fact."""
-    return msgspec.json.encode(recording)
+    return SHAPES.write(RECORDING_ADDED, recording)

@@ -12,6 +12,7 @@ from adapters.directory.file import EnterpriseFile
 from calls.directory import Directory, DirectoryChange, changes
 from calls.exchange import read_change
 from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, NEWEST, Fact, NewFact
+from calls.shapes import SHAPES, UnknownShape
 
 AT_ONCE = 1_000
 """Changes that wait for one commit."""
@@ -46,7 +47,7 @@ async def read_secrets(source: asyncpg.Pool | asyncpg.Connection) -> dict[str, S
 
 
 def fold_directories(facts: Sequence[Fact]) -> dict[str, Directory]:
-    """The directories that these directory facts make, by enterprise."""
+    """The directories that these directory facts make, by enterprise. Raises UnknownShape."""
     directories: dict[str, Directory] = {}
     for fact in facts:
         known = directories.get(fact.enterprise) or Directory.empty(fact.enterprise)
@@ -54,14 +55,23 @@ def fold_directories(facts: Sequence[Fact]) -> dict[str, Directory]:
     return directories
 
 
+def readable(facts: Sequence[Fact]) -> list[Fact]:
+    """Those whose shape this version knows: with the rest of a directory it serves on, but does not change it."""
+    return [fact for fact in facts if SHAPES.knows(fact.kind, fact.body)]
+
+
 async def apply_files(
     facts: FactLog, pool: asyncpg.Pool, clock: Clock, files: Sequence[EnterpriseFile]
 ) -> list[str]:
     """Append what changes and replace the secrets; a line for each change, none where there is nothing to do.
 
-    Raises ApplyRefused where a Token belongs to an enterprise that the file does not name.
+    Raises ApplyRefused where a Token belongs to an enterprise that the file does not name, or a newer version wrote of
+    the directory what this one cannot read.
     """
-    known = fold_directories(await facts.read_directories(NEWEST))
+    try:
+        known = fold_directories(await facts.read_directories(NEWEST))
+    except UnknownShape as unknown:
+        raise ApplyRefused(str(unknown)) from unknown
     secrets = await read_secrets(pool)
     wanted = {
         file.directory.profile.number: SecretEntry(file.directory.profile.number, file.token, file.bot)
@@ -97,7 +107,7 @@ def directory_fact(
         kind=DIRECTORY_CHANGED,
         source="service",
         occurred_at=clock.now(),
-        body=msgspec.json.encode(change),
+        body=SHAPES.write(DIRECTORY_CHANGED, change),
         expected_version=expected_version,
     )
 

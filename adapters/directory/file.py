@@ -117,6 +117,7 @@ def _profile(table: Table) -> Profile:
         timezone=table.take("timezone", rules.TIMEZONE, "Europe/Minsk"),
         country=table.take("country", rules.COUNTRY, "BY"),
         allowed_networks=table.take("allowed_networks", rules.NETWORKS, ()),
+        retention_days=table.take("retention_days", rules.RETENTION, None),
     )
 
 

@@ -23,6 +23,8 @@ _TOKEN: Final = re.compile(r"[!-~]{1,128}")
 _BOT_TOKEN: Final = re.compile(r"[0-9A-Za-z:_-]{3,128}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_NAME: Final = 200
+_SHORTEST_RETENTION: Final = 31
+_LONGEST_RETENTION: Final = 36_500
 
 
 class NotAllowed(Exception):
@@ -103,6 +105,11 @@ def _chat(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value else None
 
 
+def _retention(value: Any) -> int | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and _SHORTEST_RETENTION <= value <= _LONGEST_RETENTION else None
+
+
 def _bot_token(value: Any) -> str | None:
     """Tokens of stand-ins may look like anything, but a misspelt ``preview`` is no token."""
     if not isinstance(value, str) or not _BOT_TOKEN.fullmatch(value):
@@ -144,6 +151,10 @@ LANGUAGE: Final[Rule[Language]] = _one_of(get_args(Language))
 TIMEZONE: Final = Rule('the name of a time zone, such as "Europe/Minsk"', _timezone)
 COUNTRY: Final = Rule('an ISO code of two capitals, such as "BY"', _country)
 NETWORKS: Final = each(Rule('networks such as "10.0.0.0/8" or addresses', _network))
+RETENTION: Final[Rule[int | None]] = Rule(
+    f"days, a whole number from {_SHORTEST_RETENTION} to {_LONGEST_RETENTION}; without the key for ever",
+    _retention,
+)
 CHAT: Final = Rule("a chat's id: a whole number, not in quotes", _chat)
 NOTIFY: Final[Rule[Notify]] = _one_of(get_args(Notify))
 YES_OR_NO: Final = Rule("true | false", lambda value: value if isinstance(value, bool) else None)

@@ -12,6 +12,7 @@ from adapters.directory.apply import directory_fact
 from calls.directory import Directory, DirectoryChange, Subscriber
 from calls.exchange import read_change
 from calls.facts import NEWEST, Fact, NewFact
+from calls.shapes import SHAPES
 
 log = structlog.get_logger(__name__)
 
@@ -125,6 +126,6 @@ def _change(entry: Subscriber) -> DirectoryChange:
 
 
 def _subscribers(enterprise: str, told: list[Fact]) -> Known:
-    changes = map(read_change, told)
+    changes = [read_change(fact) for fact in told if SHAPES.knows(fact.kind, fact.body)]
     subscribers = (change for change in changes if change.section == "subscriber")
     return Directory.empty(enterprise).fold(subscribers).subscribers
