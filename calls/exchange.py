@@ -17,6 +17,7 @@ from calls.directory import Directory, DirectoryChange
 from calls.events import Event, reread_event
 from calls.facts import DIRECTORY_CHANGED, EVENT_KINDS, RECORDING_ADDED, SILENCE_OBSERVED, Fact
 from calls.legs import Leg, fold
+from calls.shapes import SHAPES
 from calls.switchboard import EARLIEST, REMEMBERED, Move, Switchboard
 
 _change = msgspec.json.Decoder(DirectoryChange)
@@ -31,8 +32,8 @@ FORGET_LOST_AFTER = timedelta(hours=3)
 
 
 def read_change(fact: Fact) -> DirectoryChange:
-    """Body of a ``directory_changed`` fact."""
-    return _change.decode(fact.body)
+    """Body of a ``directory_changed`` fact. Raises as Shapes.read."""
+    return SHAPES.read(DIRECTORY_CHANGED, fact.body, _change)
 
 
 def event_of(fact: Fact) -> Event | None:
@@ -113,15 +114,25 @@ class Exchange:
         """
         kept = self._touched
         self._touched = {}
+        leader = self.board.leader
+        before = {unique_id: leader(unique_id) for unique_id in self.legs}
         failed = self.refold(facts)
-        for leader in {self.board.leader(unique_id) for unique_id in self._touched}:
-            call = self.call(leader)
+        # What was awake may have come to be of the call that was woken, and its own is told without it.
+        moved = {unique_id: old for unique_id, old in before.items() if leader(unique_id) != old}
+        kept |= dict.fromkeys((*moved, *moved.values()))
+        awake = set(map(leader, before))
+        woken = [unique_id for unique_id in self._touched if unique_id not in before]
+        if not awake.isdisjoint(map(leader, woken)):
+            kept |= dict.fromkeys(woken)
+            self._gone.update(unique_id for unique_id in woken if leader(unique_id) != unique_id)
+        for leads in {leader(unique_id) for unique_id in self._touched}:
+            call = self.call(leads)
             if call is None:
-                self._lost.add(leader)
+                self._lost.add(leads)
                 continue
-            self._rows.add(leader)
+            self._rows.add(leads)
             if call.settled:
-                self._ended[leader] = self.board.last_heard(leader)
+                self._ended[leads] = self.board.last_heard(leads)
         self._touched = kept
         return failed
 
@@ -251,9 +262,14 @@ class Exchange:
         self._next_sweep = now + FORGET_AFTER / 2
         self.tell(quiet_since=now - FORGET_AFTER)
         for leader in [leader for leader, at in self._ended.items() if now - at > FORGET_AFTER]:
-            if now - self.board.last_heard(leader) > FORGET_AFTER:  # nor was it touched since it was told
-                self._forget(leader)
-        for leader in [one for one in self._lost if now - self.board.last_heard(one) > FORGET_LOST_AFTER]:
+            self._forget_if(leader, now - FORGET_AFTER)
+        for leader in list(self._lost):
+            self._forget_if(leader, now - FORGET_LOST_AFTER)
+
+    def _forget_if(self, leader: str, before: datetime) -> None:
+        """Forget what was heard of before then, unless it was touched since it was told."""
+        members = self.board.members(leader)
+        if self.board.last_heard(leader) < before and self._touched.keys().isdisjoint(members):
             self._forget(leader)
 
     def _forget(self, unique_id: str) -> None:

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -27,7 +27,7 @@ from calls.order import in_order
 from projections.calls import CallsFold
 from projections.hosts import HostRow
 from projections.live import project
-from projections.ports import Checkpoint, Fenced, NameOf, ReaderTrouble, Rows
+from projections.ports import Checkpoint, Due, Fenced, NameOf, ReaderTrouble, Rows
 
 BEGUN = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
 UNSHOWN_WINDOW = timedelta(hours=6)
@@ -46,8 +46,18 @@ class MemoryTables:
     async def checkpoint(self) -> Checkpoint:
         return self.at
 
-    async def write(self, rows: Rows, old: Checkpoint, new: Checkpoint, name_of: NameOf) -> None:
-        del name_of
+    async def due(self) -> dict[str, Due]:
+        return {}
+
+    async def write(
+        self,
+        rows: Rows,
+        old: Checkpoint,
+        new: Checkpoint,
+        name_of: NameOf,
+        due: Mapping[str, Due] | None = None,
+    ) -> None:
+        del name_of, due
         if old != self.at:
             raise Fenced(old)
         self.at = new
