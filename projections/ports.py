@@ -154,6 +154,10 @@ class ReaderTrouble(ProjectionError):
     """The store does not answer; it may later."""
 
 
+class Busy(ProjectionError):
+    """Somebody reads the tables that were to be swapped."""
+
+
 class Fenced(ProjectionError):
     """Somebody else has moved the checkpoint: there is a second runner."""
 

@@ -1,5 +1,6 @@
 """Rebuilding projections beside the live tables, from the first fact on."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
@@ -10,10 +11,13 @@ import msgspec
 from projections.calls import CallsFold
 from projections.live import fold_facts, load, next_facts, recovered
 from projections.names import Name
-from projections.ports import Checkpoint, FactReader, Tables
+from projections.ports import Busy, Checkpoint, FactReader, Tables
 from projections.unknown import require_known
 
 BATCH = 5_000
+SWAP_TRIES = 60
+SWAP_AGAIN = 1.0
+"""Seconds between two tries to swap tables that somebody reads."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -146,12 +150,8 @@ async def rebuild(
     if check:
         await tables.drop()
         return Outcome(folded, differences)
-    checkpoint, more = await catch_up(tables, fold, checkpoint, await tables.live_checkpoint())
-    folded += more
-    async with tables.live_held() as live:
-        checkpoint, more = await catch_up(tables, fold, checkpoint, live)
-        await tables.swap()
-    return Outcome(folded + more, differences)
+    folded += await _put_in_place(tables, fold, checkpoint, tables.swap, rebuilding=True)
+    return Outcome(folded, differences)
 
 
 async def roll_back(tables: Following, swap: Callable[[], Awaitable[None]]) -> int:
@@ -159,10 +159,35 @@ async def roll_back(tables: Following, swap: Callable[[], Awaitable[None]]) -> i
     fold = CallsFold()
     checkpoint = await tables.checkpoint()
     await load(fold, tables, checkpoint)
-    checkpoint, folded = await catch_up(
-        tables, fold, checkpoint, await tables.live_checkpoint(), rebuilding=False
-    )
-    async with tables.live_held() as live:
-        _, more = await catch_up(tables, fold, checkpoint, live, rebuilding=False)
-        await swap()
-    return folded + more
+    return await _put_in_place(tables, fold, checkpoint, swap, rebuilding=False)
+
+
+async def _put_in_place(
+    tables: Following,
+    fold: CallsFold,
+    checkpoint: Checkpoint,
+    swap: Callable[[], Awaitable[None]],
+    *,
+    rebuilding: bool,
+) -> int:
+    """Follow the live tables and swap when both have come equally far; the facts folded meanwhile.
+
+    Raises Busy where somebody has read the tables all the time.
+    """
+    folded = 0
+    for patience in range(SWAP_TRIES, -1, -1):
+        live = await tables.live_checkpoint()
+        checkpoint, more = await catch_up(tables, fold, checkpoint, live, rebuilding=rebuilding)
+        folded += more
+        try:
+            async with tables.live_held() as live:
+                checkpoint, more = await catch_up(tables, fold, checkpoint, live, rebuilding=rebuilding)
+                folded += more
+                await swap()
+        except Busy:
+            if not patience:
+                raise
+            await asyncio.sleep(SWAP_AGAIN)  # the live runner goes on meanwhile
+        else:
+            break
+    return folded

@@ -3,14 +3,18 @@
 Of one rebuild at a time. What it has made so far stays when it is interrupted, and the next one goes on from there.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final, Self
 
 import asyncpg
 import msgspec
 
+from adapters.analysts.live import bind
 from adapters.store import sums
+from adapters.store.archive import open_archive
 from adapters.store.queries import row_shown
 from adapters.store.reader import Connection
 from adapters.store.reading import LIVE, read_checkpoint
@@ -18,7 +22,7 @@ from adapters.store.shards import Shard, Work, read_shards
 from adapters.store.tables import CALL_COLUMNS, LEG_COLUMNS, SHARE_COLUMNS, CallTables
 from projections.hosts import HostRow
 from projections.names import NAMES, TABLES, Name
-from projections.ports import Checkpoint, ProjectionError
+from projections.ports import Busy, Checkpoint, ProjectionError
 from projections.rebuild import Difference, Plan
 
 # Both have come equally far; only the version of the fold that made the rows differs.
@@ -28,6 +32,9 @@ WHERE mine.projection IN ($1, $2) AND other.projection IN ($1, $2) AND mine.proj
 """
 OLD: Final = "_old"
 ASIDE: Final = "_aside"
+SWAP_MS: Final = 1_000
+DUE_WITHIN: Final = 60.0
+DUE_POLL: Final = 0.2
 REBUILD_LOCK: Final = 0x63616C6C_72656264  # "callrebd"
 CUSTOMER_COLUMNS: Final = (*sums.CUSTOMERS.columns, "name")
 COMPARED: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
@@ -53,7 +60,15 @@ ORDER BY key DESC, name
 WANTED_EARLY: Final = frozenset({"call_legs_of_call", "legs_of_call"})
 """Rows are woken and replaced by these while tables are filled; the others are made at the end, which is cheaper."""
 EVENTS_OF: Final = """
-SELECT enterprise, count(*) FROM facts WHERE position <= $1 GROUP BY enterprise ORDER BY 2 DESC, 1
+SELECT enterprise, sum(facts)::bigint FROM (
+    SELECT enterprise, count(*) AS facts FROM facts WHERE position <= $1 GROUP BY enterprise
+    UNION ALL SELECT enterprise, facts FROM archived WHERE first_position <= $1
+) AS told GROUP BY enterprise ORDER BY 2 DESC, 1
+"""
+NEWEST_BELOW: Final = """
+SELECT incarnation, xid::text::bigint, position FROM facts
+WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) OR incarnation < (SELECT max(incarnation) FROM incarnations)
+ORDER BY incarnation DESC, facts.xid DESC, position DESC LIMIT 1
 """
 LAST_BEFORE: Final = """
 SELECT incarnation, xid::text::bigint, position FROM facts
@@ -88,11 +103,19 @@ class Following(CallTables):
         """Keep the live runner from writing meanwhile; how far its rows have come.
 
         It has to move its checkpoint, and that row is locked now. What is done on the own connection is committed at
-        the end.
+        the end. Waits while recovered facts are still to be folded in. Raises ProjectionError where that takes long.
         """
-        async with self._own.transaction():
-            await self._own.execute("SELECT 1 FROM checkpoints WHERE projection = $1 FOR UPDATE", LIVE)
-            yield await self.live_checkpoint()
+        for _ in range(round(DUE_WITHIN / DUE_POLL)):
+            async with self._own.transaction():
+                await self._own.execute("SELECT 1 FROM checkpoints WHERE projection = $1 FOR UPDATE", LIVE)
+                if not await self._own.fetchval("SELECT EXISTS (SELECT FROM folds_due)"):
+                    yield await self.live_checkpoint()
+                    return
+            await asyncio.sleep(DUE_POLL)  # the live runner folds them as soon as no more come
+        raise ProjectionError(
+            f"facts are being recovered, and for {DUE_WITHIN:.0f} s the live tables were not whole: run the command"
+            " again, it goes on from there"
+        )
 
 
 class Beside(Following):
@@ -106,30 +129,46 @@ class Beside(Following):
 
     @classmethod
     async def open(
-        cls, pool: asyncpg.Pool, own: asyncpg.Connection, plan: Plan, jobs: int, *, afresh: bool = False
+        cls,
+        pool: asyncpg.Pool,
+        own: asyncpg.Connection,
+        plan: Plan,
+        jobs: int,
+        *,
+        afresh: bool = False,
+        archive: Path | None = None,
     ) -> Self:
         """Take up the rebuild of this plan that was interrupted, or begin one with ``jobs`` shards.
 
-        Raises ProjectionError where another one is at work.
+        ``archive``: the folder of archived months. Raises ProjectionError where another one is at work, ArchiveError
+        and ExtraMissing where what is archived cannot be read.
         """
         if not await own.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
             raise ProjectionError("another rebuild is at work on this database")
+        files = await open_archive(own, archive)
         row = await own.fetchrow(
             "SELECT suffix, plan, incarnation, xid::text::bigint, position FROM rebuilds"
         )
         if row and not afresh and msgspec.json.decode(row[1], type=Plan) == plan:
-            return cls(pool, own, row[0], plan, Checkpoint(*row[2:]))
+            beside = cls(pool, own, row[0], plan, Checkpoint(*row[2:]))
+            beside.archive = files
+            return beside
         if row:
             await cls(pool, own, row[0], plan, Checkpoint()).drop()
         async with own.transaction():
             upto = await read_checkpoint(own, LIVE)
+            if upto == Checkpoint():
+                found = await own.fetchrow(NEWEST_BELOW)
+                upto = Checkpoint(*found) if found else upto
             if plan.as_of is not None:
                 found = await own.fetchrow(
                     LAST_BEFORE, plan.as_of, upto.incarnation, str(upto.xid), upto.position
                 )
-                upto = Checkpoint(*found) if found else Checkpoint()
+                told = Checkpoint(*found) if found else Checkpoint()
+                upto = max(told, files.last_before(plan.as_of, upto)) if files else told
             number = await own.fetchval("SELECT nextval('rebuild_numbers')")
             beside = cls(pool, own, f"_v{number}", plan, upto)
+            beside.archive = files
             await beside._make(jobs)
         return beside
 
@@ -184,7 +223,8 @@ class Beside(Following):
 
     def work(self, dsn: str, shards: Sequence[int]) -> Work:
         """What a process that folds these shards has to know."""
-        return Work(dsn, self.suffix, self.plan, self.upto, tuple(shards))
+        folder = str(self.archive.folder.absolute()) if self.archive else ""
+        return Work(dsn, self.suffix, self.plan, self.upto, tuple(shards), folder)
 
     async def finish(self, names: dict[tuple[str, str], str | None]) -> None:
         """When all shards are folded: count the sums, name the customers, make the indexes, note how far it all is."""
@@ -247,10 +287,12 @@ class Beside(Following):
 
         The former ones are kept as ``…_old`` with their checkpoint, for a way back.
         """
-        await drop_old(self._own)
-        for table in self.tables:
-            await rename(self._own, table, "", OLD)
-            await rename(self._own, table, self.suffix, "")
+        async with soon(self._own):
+            await drop_old(self._own)
+            for table in self.tables:
+                await rename(self._own, table, "", OLD)
+                await rename(self._own, table, self.suffix, "")
+            await bind(self._own)
         await self._own.execute(
             "INSERT INTO checkpoints SELECT $2, fold_version, incarnation, xid, position FROM checkpoints"
             " WHERE projection = $1",
@@ -258,7 +300,11 @@ class Beside(Following):
             LIVE + OLD,
         )
         await self._own.execute(
-            "UPDATE checkpoints SET fold_version = $1 WHERE projection = $2", self.plan.fold_version, LIVE
+            "INSERT INTO checkpoints (projection, fold_version, incarnation, xid, position)"
+            " SELECT $2, fold_version, incarnation, xid, position FROM checkpoints WHERE projection = $1"
+            " ON CONFLICT (projection) DO UPDATE SET fold_version = excluded.fold_version",
+            self.projection,
+            LIVE,
         )
         await self._forget()
 
@@ -287,8 +333,8 @@ class Former(Following):
     """The tables that the last swap has put aside, for a way back."""
 
     @classmethod
-    async def open(cls, pool: asyncpg.Pool, own: asyncpg.Connection) -> Self:
-        """Raises ProjectionError where there are none."""
+    async def open(cls, pool: asyncpg.Pool, own: asyncpg.Connection, *, archive: Path | None = None) -> Self:
+        """Raises ProjectionError where there are none, ArchiveError, ExtraMissing."""
         if not await own.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
             raise ProjectionError("another rebuild is at work on this database")
         there = [
@@ -296,15 +342,33 @@ class Former(Following):
         ]
         if "calls" not in there:
             raise ProjectionError("there is no way back: no rebuild has put tables aside")
-        return cls(pool, own, OLD, there)
+        former = cls(pool, own, OLD, there)
+        former.archive = await open_archive(own, archive)
+        return former
 
     async def swap(self) -> None:
         """Put these tables back; the others are kept in their stead. Only while the live runner is held."""
-        for table in self.tables:
-            await rename(self._own, table, "", ASIDE)
-            await rename(self._own, table, OLD, "")
-            await rename(self._own, table, ASIDE, OLD)
+        async with soon(self._own):
+            for table in self.tables:
+                await rename(self._own, table, "", ASIDE)
+                await rename(self._own, table, OLD, "")
+                await rename(self._own, table, ASIDE, OLD)
+            await bind(self._own)
         await self._own.execute(SWAP_CHECKPOINTS, LIVE, LIVE + OLD)
+
+
+@asynccontextmanager
+async def soon(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Wait for a lock for a moment only: behind one that waits, all other readers of the table wait too.
+
+    Raises Busy where somebody keeps a table for longer.
+    """
+    await connection.execute(f"SET LOCAL lock_timeout = {SWAP_MS}")
+    try:
+        yield
+    except asyncpg.LockNotAvailableError as error:
+        raise Busy("somebody reads the tables for long (a question, a dump): try again") from error
+    await connection.execute("SET LOCAL lock_timeout = 0")
 
 
 async def rename(connection: asyncpg.Connection, table: str, now: str, then: str) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 
-from tests.bench import append, delivery, fold, ingest, memory, outside, rebuild, restart, size
+from tests.bench import append, delivery, fold, ingest, lag, memory, outside, rebuild, restart, size
 from tests.bench.processes import ROOT, BenchError
 from tests.bench.results import Row, print_table, write_json
 
@@ -19,6 +19,7 @@ MEASURES: dict[str, Callable[[float, int], Awaitable[list[Row]]]] = {
     "outside": outside.measure,
     "size": size.measure,
     "rebuild": rebuild.measure,
+    "lag": lag.measure,
 }
 
 

@@ -1,6 +1,6 @@
 """Rebuild of calls + customers, a million facts of 50 enterprises; and reading and decoding the same rows, no fold.
 
-    python -m tests.bench.rebuild DSN read
+python -m tests.bench.rebuild DSN read
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A rebuild that is killed again and again while hosts send: nothing is wrong meanwhile, and it ends in the same rows."""
+"""A rebuild killed again and again while hosts send: nothing is wrong meanwhile, and it ends in the same rows."""
 
 import asyncio
 import contextlib

@@ -15,12 +15,14 @@ import pytest
 
 from adapters import rebuilding
 from adapters.asterisk.recorded import read_recorded
+from adapters.store import beside as beside_module
 from adapters.store.beside import Beside
 from calls.call import Call, seconds
 from calls.directory import Directory, DirectoryChange, changes
 from calls.exchange import FORGET_AFTER, FORGET_LOST_AFTER
 from calls.facts import NewFact
 from calls.scenarios import Scenario, catalogue
+from projections import rebuild as rebuild_module
 from projections.calls import FOLD_VERSION
 from projections.names import NAMES, TABLES
 from projections.ports import ProjectionError
@@ -400,7 +402,9 @@ async def test_what_shards_of_several_processes_make_is_what_was_projected(datab
         assert {row["enterprise"] for row in await here.rows("calls")} == {f"{one:04}" for one in range(5)}
 
 
-async def test_a_process_that_ends_before_its_work_fails_the_rebuild_and_the_next_goes_on(database, monkeypatch):
+async def test_a_process_that_ends_before_its_work_fails_the_rebuild_and_the_next_goes_on(
+    database, monkeypatch
+):
     monkeypatch.setattr(rebuilding, "BY_ITSELF", 0)
     async with projected(database.dsn) as here:
         for number in (1, 2):
@@ -500,3 +504,24 @@ async def test_only_the_projections_that_are_named_are_replaced(database, tmp_pa
         assert (await command_in(here, tmp_path, "customers")).code == 0
         assert [row["begun"] for row in await here.rows("traffic")] == [77]
         assert [row["in_total"] for row in await here.rows("customers")] == [1]
+
+
+async def test_a_swap_waits_for_a_long_reader_without_making_others_wait_behind_it(database, monkeypatch):
+    monkeypatch.setattr(rebuild_module, "SWAP_AGAIN", 0.05)
+    monkeypatch.setattr(beside_module, "SWAP_MS", 50)
+    async with projected(database.dsn) as here:
+        await settled_call(here)
+        async with here.pool.acquire() as reader:
+            reading = reader.transaction()
+            await reading.start()
+            await reader.fetch("SELECT * FROM calls")
+            rebuilding = asyncio.create_task(here.rebuild(check=False))
+            for _ in range(20):
+                begun = asyncio.get_running_loop().time()
+                assert await here.rows("calls")
+                assert asyncio.get_running_loop().time() - begun < 1
+                await asyncio.sleep(0.02)
+            assert not rebuilding.done()
+            await reading.rollback()
+        await asyncio.wait_for(rebuilding, 20)
+        await no_difference(here)
