@@ -8,13 +8,29 @@ CREATE TABLE incarnations (
     begun_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- The month by which a stream is filed: that of the UniqueId in its name; where it tells none 1900-02-01,
+-- and the directory 1900-01-01.
+-- adapters/store/partitions.py says the same in Python; a stream never changes its month, so neither may this.
+CREATE FUNCTION facts_month(stream text) RETURNS date LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+    epoch bigint := substring(stream FROM '^(?:leg|(?:delivery|notice)/-?[0-9]+)/([0-9]{10})(?:[.]|$)');
+BEGIN
+    IF epoch >= 946684800 AND epoch < 4102444800 THEN
+        RETURN date_trunc('month', timestamp 'epoch' + epoch * interval '1 second');
+    END IF;
+    RETURN CASE stream WHEN 'directory' THEN '1900-01-01' ELSE '1900-02-01' END;
+END $$;
+
+-- docs/decisions/0011-store-for-years.md. position is unique by its sequence: an index of a partitioned table that says
+-- so would have to hold the month too. (enterprise, stream, version) is unique because a stream has one month.
 CREATE TABLE facts (
-    position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    position bigint GENERATED ALWAYS AS IDENTITY,
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     occurred_at timestamptz NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     incarnation integer NOT NULL,
     version integer NOT NULL CHECK (version > 0),
+    month date NOT NULL,
     enterprise text NOT NULL,
     stream text NOT NULL,
     kind text NOT NULL,
@@ -22,12 +38,99 @@ CREATE TABLE facts (
     idempotency_key text,
     body bytea NOT NULL,
     meta bytea NOT NULL,
-    CONSTRAINT facts_stream_version UNIQUE (enterprise, stream, version)
+    CONSTRAINT facts_stream_version UNIQUE (enterprise, stream, version, month)
+) PARTITION BY RANGE (month);
+CREATE INDEX facts_position ON facts (position);
+CREATE INDEX facts_order ON facts (incarnation, xid, position);
+-- Recovered facts in the order of their times (calls.order); of the others none is in it.
+CREATE INDEX facts_recovered ON facts (enterprise, occurred_at, position) WHERE source = 'recovery';
+
+-- What is never written again needs no room on its pages (fillfactor 100), is frozen when vacuum first sees it, and is
+-- seen each 100,000 facts instead of each fifth of a growing table: so no month is ever read whole to be frozen.
+CREATE FUNCTION tune_facts_partition(partition regclass) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format(
+        'ALTER TABLE %s SET (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,'
+        ' autovacuum_freeze_min_age = 0, autovacuum_analyze_scale_factor = 0.05)', partition);
+END $$;
+
+-- A month of its own; facts that came before it move there from facts_other. False: there are more than ``most`` of
+-- them, and they stay. CREATE TABLE … PARTITION OF would lock out every reader of every month.
+CREATE FUNCTION make_facts_partition(wanted date, most integer) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    partition text := 'facts_' || to_char(wanted, 'YYYY_MM');
+BEGIN
+    IF to_regclass(partition) IS NOT NULL THEN
+        RETURN true;
+    END IF;
+    IF (SELECT count(*) FROM (SELECT FROM facts_other WHERE month = wanted LIMIT most + 1) AS early) > most THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE %I (LIKE facts INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', partition);
+    PERFORM tune_facts_partition(partition::regclass);
+    EXECUTE format('WITH early AS (DELETE FROM facts_other WHERE month = %L RETURNING *)'
+                   ' INSERT INTO %I SELECT * FROM early ORDER BY position', wanted, partition);
+    EXECUTE format('ALTER TABLE facts ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                   partition, wanted, wanted + interval '1 month');
+    RETURN true;
+END $$;
+
+-- The directory, read whole at each start; streams whose name tells no month: bridges, call backs, odd ids; the months
+-- that have no partition.
+CREATE TABLE facts_directory PARTITION OF facts FOR VALUES FROM ('1900-01-01') TO ('1900-02-01');
+CREATE TABLE facts_without_month PARTITION OF facts FOR VALUES FROM ('1900-02-01') TO ('1900-03-01');
+CREATE TABLE facts_other PARTITION OF facts DEFAULT;
+SELECT tune_facts_partition('facts_without_month'), tune_facts_partition('facts_other');
+
+-- Keys that hosts gave; a table of its own, because they are unique over all months.
+CREATE TABLE idempotency (
+    enterprise text NOT NULL,
+    key text NOT NULL,
+    position bigint NOT NULL,
+    version integer NOT NULL,
+    CONSTRAINT idempotency_key PRIMARY KEY (enterprise, key)
 );
-CREATE UNIQUE INDEX facts_order ON facts (incarnation, xid, position);
--- Recent facts by time (what was going on when the service stopped); a few kB whatever the history.
-CREATE INDEX facts_recorded ON facts USING brin (recorded_at);
-CREATE UNIQUE INDEX facts_idempotency ON facts (enterprise, idempotency_key) WHERE idempotency_key IS NOT NULL;
+
+-- Facts that were moved into files (docs/decisions/0011-store-for-years.md): one row a file, which is below
+-- DATA_DIR/archive. incarnation and xid: before all of its facts in the readers' order. recovered: how many facts are,
+-- since: when the first of those occurred; until: when the last of the others did.
+CREATE TABLE archived (
+    month date NOT NULL,
+    enterprise text NOT NULL,
+    file text NOT NULL,
+    sha256 text NOT NULL,
+    bytes bigint NOT NULL,
+    facts bigint NOT NULL,
+    recovered bigint NOT NULL,
+    incarnation integer NOT NULL,
+    xid xid8 NOT NULL,
+    first_position bigint NOT NULL,
+    last_position bigint NOT NULL,
+    since timestamptz,
+    until timestamptz,
+    last_recorded_at timestamptz NOT NULL,
+    archived_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT archived_key PRIMARY KEY (month, enterprise)
+);
+
+-- The newest version of each stream in there, and in which row groups of the file it stands. key: 64 bits of the digest
+-- of enterprise and stream.
+CREATE TABLE archived_streams (
+    key bigint NOT NULL,
+    month date NOT NULL,
+    version integer NOT NULL,
+    first_group integer NOT NULL,
+    last_group integer NOT NULL,
+    CONSTRAINT archived_streams_key PRIMARY KEY (key, month)
+);
+
+-- Ends a transaction that began a stream anew whose beginning is archived.
+CREATE FUNCTION facts_begin(keys bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM archived_streams WHERE key = ANY(keys)) THEN
+        RAISE EXCEPTION 'the beginning of a stream is archived' USING ERRCODE = 'CF001';
+    END IF;
+END $$;
 
 -- Ends a transaction whose callers were already told that nothing was stored.
 CREATE FUNCTION facts_in_time(allowed interval) RETURNS void LANGUAGE plpgsql AS $$
@@ -91,6 +194,8 @@ CREATE TABLE checkpoints (
     changed_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- Rows are written eight times while their call goes on: vacuumed before a fifth of the table is dead. A fillfactor was of
+-- no use, here and elsewhere (docs/decisions/0011-store-for-years.md).
 CREATE TABLE calls (
     enterprise text NOT NULL,
     call_id text NOT NULL,
@@ -116,7 +221,7 @@ CREATE TABLE calls (
     last_position bigint NOT NULL,
     recordings text[] NOT NULL DEFAULT '{}',
     CONSTRAINT calls_key PRIMARY KEY (enterprise, call_id)
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX calls_newest ON calls (enterprise, started_at DESC, call_id DESC);
 CREATE INDEX calls_newest_of_all ON calls (started_at DESC, enterprise DESC, call_id DESC);
 CREATE INDEX calls_of_customer ON calls (enterprise, customer, started_at DESC) WHERE customer IS NOT NULL;
@@ -238,6 +343,15 @@ CREATE TABLE hosts (
     CONSTRAINT hosts_key PRIMARY KEY (enterprise)
 );
 
+-- Enterprises whose calls are to be folded anew from a time on, because facts came that belong there; position: of the
+-- first of these. Until it is done, nothing of theirs is folded.
+CREATE TABLE folds_due (
+    enterprise text NOT NULL,
+    since timestamptz NOT NULL,
+    position bigint NOT NULL,
+    CONSTRAINT folds_due_key PRIMARY KEY (enterprise)
+);
+
 -- The rebuild that goes on, if one does: what it makes, and upto which fact its shards fold by themselves.
 CREATE TABLE rebuilds (
     sole boolean PRIMARY KEY DEFAULT true CHECK (sole),
@@ -284,6 +398,9 @@ CREATE TABLE recordings (
     id text NOT NULL,
     enterprise text NOT NULL,
     unique_id text NOT NULL,
+    -- Of one whose fact is archived: where it stood, and what it said.
+    archived_position bigint,
+    archived_body bytea,
     CONSTRAINT recordings_key PRIMARY KEY (id),
     CONSTRAINT recordings_of_leg UNIQUE (enterprise, unique_id)
 );
@@ -298,3 +415,53 @@ CREATE TABLE invitations (
     used_at timestamptz
 );
 CREATE INDEX invitations_expiry ON invitations (expires_at);
+
+-- People who were forgotten (docs/decisions/0015-privacy.md): keyed digests of number and names, never the number.
+-- position: facts up to it are rewritten; since: when the first of those occurred; key_id: by which key digests are made.
+CREATE TABLE forgotten (
+    enterprise text NOT NULL,
+    digest bytea NOT NULL,
+    pseudonym text NOT NULL,
+    key_id bytea NOT NULL,
+    names bytea[] NOT NULL DEFAULT '{}',
+    begun_at timestamptz NOT NULL DEFAULT now(),
+    position bigint NOT NULL DEFAULT 0,
+    facts bigint NOT NULL DEFAULT 0,
+    since timestamptz,
+    done_at timestamptz,
+    CONSTRAINT forgotten_key PRIMARY KEY (enterprise, digest),
+    CONSTRAINT forgotten_pseudonym UNIQUE (enterprise, pseudonym)
+);
+
+-- Legs that were touched by one that is not done.
+CREATE TABLE forgotten_legs (
+    enterprise text NOT NULL,
+    pseudonym text NOT NULL,
+    unique_id text NOT NULL,
+    CONSTRAINT forgotten_legs_key PRIMARY KEY (enterprise, pseudonym, unique_id)
+);
+
+-- How far the outside numbers of an enterprise gave way to pseudonyms (docs/decisions/0015-privacy.md): what occurred
+-- before upto has none, but for recovered facts behind the position recovered. wanted: upto of a run that goes on; it has
+-- looked at the facts up to position, of those up to head; newest: the last fact when it began.
+CREATE TABLE retention (
+    enterprise text NOT NULL,
+    upto timestamptz,
+    recovered bigint NOT NULL DEFAULT 0,
+    wanted timestamptz,
+    position bigint NOT NULL DEFAULT 0,
+    head bigint NOT NULL DEFAULT 0,
+    newest bigint NOT NULL DEFAULT 0,
+    facts bigint NOT NULL DEFAULT 0,
+    numbers bigint NOT NULL DEFAULT 0,
+    since timestamptz,
+    done_at timestamptz,
+    CONSTRAINT retention_key PRIMARY KEY (enterprise)
+);
+
+-- Legs whose facts it changed, and whose rows still tell the numbers.
+CREATE TABLE retired_legs (
+    enterprise text NOT NULL,
+    unique_id text NOT NULL,
+    CONSTRAINT retired_legs_key PRIMARY KEY (enterprise, unique_id)
+);
