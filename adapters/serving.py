@@ -91,9 +91,11 @@ class Serving:
                     listening = group.create_task(self._listen(bound, metrics), name="http")
                     hearing = group.create_task(service.listening.run(), name="bots that listen")
                     leading = group.create_task(self._lead(), name="lead")
+                    retiring = group.create_task(service.nights.run(), name="retention")
                     await self._stop.wait()
                     log.info("stopping")
                     leading.cancel()
+                    retiring.cancel()
                     service.listening.stop()
                     service.preview_store.end_watches()
                     for server in self._servers:

@@ -33,6 +33,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timezone: str = "Europe/Minsk"
     country: str = "BY"
     allowed_networks: tuple[str, ...] = ()
+    retention_days: int | None = None
+    """Days after which outside numbers in bodies give way to pseudonyms; None: never."""
 
 
 class Subscriber(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

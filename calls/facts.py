@@ -31,6 +31,11 @@ DELIVERY_EDITED: Final = "delivery_edited"
 DELIVERY_WITHDRAWN: Final = "delivery_withdrawn"
 DELIVERY_REFUSED: Final = "delivery_refused"
 CALLBACK_REQUESTED: Final = "callback_requested"
+CUSTOMER_FORGOTTEN: Final = "customer_forgotten"
+BODIES_RETIRED: Final = "bodies_retired"
+"""Outside numbers of an enterprise gave way to pseudonyms up to a day: retention, adapters/privacy/retiring.py."""
+RECORDING_FORGOTTEN: Final = "recording_forgotten"
+"""What a RECORDING_ADDED becomes, its body ``{}``, when a person of its call is forgotten."""
 
 UNFOLDED_KINDS: Final = (
     DELIVERY_INTENDED,
@@ -39,6 +44,9 @@ UNFOLDED_KINDS: Final = (
     DELIVERY_WITHDRAWN,
     DELIVERY_REFUSED,
     CALLBACK_REQUESTED,
+    CUSTOMER_FORGOTTEN,
+    BODIES_RETIRED,
+    RECORDING_FORGOTTEN,
 )
 """Kinds of ours that no call is told by."""
 KNOWN_KINDS: Final = frozenset(
@@ -49,6 +57,7 @@ NEWEST: Final = (1 << 63) - 1
 """A position behind all that there is."""
 
 DIRECTORY_STREAM: Final = "directory"
+RETIRED_STREAM: Final = "retired"
 
 
 def leg_stream(unique_id: str) -> str:
@@ -61,6 +70,12 @@ def bridge_stream(bridge_id: str) -> str:
     return f"bridge/{bridge_id}"
 
 
+def event_stream(kind: str, unique_id: str, bridge_id: str) -> str:
+    """Stream of a host's event: of its leg, or of its bridge where it is about that as a whole."""
+    whole_bridge = bridge_id and (not unique_id or kind in {"bridge_create", "bridge_destroy"})
+    return bridge_stream(bridge_id) if whole_bridge else leg_stream(unique_id)
+
+
 def delivery_stream(call_id: str, chat_id: int) -> str:
     """Stream of what became of one call's card in one chat."""
     return f"delivery/{chat_id}/{call_id}"
@@ -71,9 +86,21 @@ def callback_stream(button: str) -> str:
     return f"callback/{button}"
 
 
+def forgotten_stream(pseudonym: str) -> str:
+    """Stream of the facts that a customer was forgotten, by what stands in the number's place."""
+    return f"forgotten/{pseudonym}"
+
+
 def notice_stream(call_id: str, chat_id: int) -> str:
     """Stream of the reply that rings below one call's card in one chat; its facts are those of a delivery."""
     return f"notice/{chat_id}/{call_id}"
+
+
+class CallArchived(Exception):
+    """Something of a fact's call is in the archive, which only a rebuild reads."""
+
+    def __init__(self) -> None:
+        super().__init__("something of its call is archived, which only `callfold rebuild all` reads")
 
 
 class NewFact(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,16 @@ UNTOUCHED: Final = frozenset(
 NAME_BESIDE: Final = {"CallerIDName": "CallerIDNum", "ConnectedLineName": "ConnectedLineNum"}
 """Fields that tell somebody's name, and the field that says whose."""
 
+RULED: Final = frozenset({"Phone", "ExtPhone"})
+"""Fields whose numbers are read by the rule of the line that the body names."""
+NUMBERS: Final = RULED | {"Exten", "Extensions", "CallerIDNum", "ConnectedLineNum", "Channel", "phone"}
+"""Fields that hold a number: a possible one is enough there, anywhere else it must be a valid one."""
+LINES: Final = frozenset({"Trunk", "ExtTrunk", "line"})
+NO_NUMBERS: Final = (
+    UNTOUCHED | LINES | {"StartTime", "EndTime", "DateReceived", "CallType", "CallStatus", "attempt"}
+)
+_DATE: Final = re.compile(r"(?:19|20)[0-9]{2}-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12][0-9]|3[01])(?![0-9]{3})")
+
 _ABROAD: Final = ("00", "810", "011", "0011", "001", "010")
 _TRUNK: Final = ("", "0", "8", "80", "1", "06", "01", "02")
 _LONGEST: Final = 18
@@ -104,6 +114,8 @@ def name_words(name: str) -> str:
 def forget_kept() -> None:
     """Empty what is remembered of numbers in this process."""
     _numbers_of.cache_clear()
+    _told_by.cache_clear()
+    _valid_in.cache_clear()
     _national.cache_clear()
     _is_valid.cache_clear()
     forget_numbers()
@@ -168,6 +180,8 @@ def _dialled(text: str) -> str:
 
 def _runs(piece: _Piece) -> Iterator[tuple[str, list[tuple[int, int]]]]:
     """Digits with what separates them: the text of the run, and where each group of its digits stands in the piece."""
+    if len(piece.text) < _LEAST or (piece.text.isascii() and not _GROUP.search(piece.text)):
+        return
     text = _dialled(piece.text)
     if piece.field == "Channel" and (suffix := _SUFFIX.search(text)):
         text = text[: suffix.start()]
@@ -210,6 +224,56 @@ def _numbers_of(run: str, reading: Reading) -> frozenset[str]:
             for rule in ("", *reading.rules()):
                 read = (to_e164(spelled, country, rule) for spelled in (text, digits, f"+{digits}"))
                 found.update(number for number in read if number)
+    return frozenset(found)
+
+
+def numbers_told(body: bytes, reading: Reading) -> set[str]:
+    """The outside numbers, in E.164, that a body tells, as a fold reads its fields; others' where they are valid.
+
+    What it tells as a line is none. Dates are none.
+    """
+    pieces = list(_pieces(body.decode("utf-8", "surrogateescape")))
+    line = next((piece.text for piece in pieces if piece.field == "Trunk"), "").strip()
+    found: set[str] = set()
+    lines: set[str] = set()
+    for piece in pieces:
+        if piece.field in LINES:
+            lines.update(number for run, _ in _runs(piece) if (number := reading.plain(run)))
+        if piece.field in NO_NUMBERS:
+            continue
+        for run, _ in _runs(piece):
+            if piece.field in NUMBERS:
+                found |= _told_by(run, reading, line if piece.field in RULED else "")
+            elif not _DATE.match(run):
+                found |= _valid_in(run, reading)
+    return found - lines
+
+
+@lru_cache(maxsize=16_384)
+def _told_by(run: str, reading: Reading, line: str) -> frozenset[str]:
+    """The number that a run in a field for numbers is; where it is none as a whole, the valid ones in it."""
+    for rule in reading.rules(line) if line else ():
+        for country in reading.countries:
+            if told := to_e164(run, country, rule):
+                return frozenset((told,))
+    told = reading.plain(run)
+    if told is not None and (_is_valid(told) or len(_GROUP.findall(run)) == 1):
+        return frozenset((told,))
+    return _valid_in(run, reading) or frozenset((told,) if told else ())
+
+
+@lru_cache(maxsize=16_384)
+def _valid_in(run: str, reading: Reading) -> frozenset[str]:
+    """Valid numbers in a run, the longest first, none within another."""
+    groups = [(one.start(), one.end()) for one in _GROUP.finditer(run)]
+    found: set[str] = set()
+    taken: set[int] = set()
+    for first, last in _stretches(groups):
+        if taken.isdisjoint(range(first, last)):
+            told = reading.plain(run[0 if first == 0 else groups[first][0] : groups[last - 1][1]])
+            if told is not None and _is_valid(told):
+                found.add(told)
+                taken.update(range(first, last))
     return frozenset(found)
 
 
@@ -390,22 +454,26 @@ def pseudonym_of(
     numbers, from the first on. Raises ValueError where there is none.
     """
     code = len(number) - len(_national(number))
+    shape = _shape(number, reading)
     for kept in range(code, len(number) - _KEPT_APART + 1):
         for _ in range(_TRIES):
             drawn = number[:kept] + "".join(str(randbelow(10)) for _ in range(len(number) - kept))
-            if drawn != number and _alike(number, drawn, reading) and not taken(drawn):
+            if (
+                drawn != number
+                and _alike(number, drawn)
+                and _shape(drawn, reading) == shape
+                and not taken(drawn)
+            ):
                 return drawn
     raise ValueError("there is no other number of this form")
 
 
-def _alike(number: str, other: str, reading: Reading) -> bool:
-    if (
-        _is_valid(number) != _is_valid(other)
-        or len(_national(other)) != len(_national(number))
-        or (_national(other)[:1] == "0") != (_national(number)[:1] == "0")
-    ):
-        return False
-    return _shape(number, reading) == _shape(other, reading)
+def _alike(number: str, other: str) -> bool:
+    return (
+        _is_valid(number) == _is_valid(other)
+        and len(_national(other)) == len(_national(number))
+        and (_national(other)[:1] == "0") == (_national(number)[:1] == "0")
+    )
 
 
 def _shape(number: str, reading: Reading) -> tuple[Collection[object], Collection[object]]:

@@ -19,6 +19,7 @@ from adapters.http.problems import Problem
 from adapters.privacy.digests import ForgetKeyError
 from adapters.privacy.forgetting import Progress
 from adapters.privacy.person import ForgetRefused
+from adapters.privacy.retiring import Retired
 
 
 class Operated(Protocol):
@@ -52,6 +53,10 @@ class Operated(Protocol):
         """Go on with forgetting whoever has this number."""
         ...
 
+    async def retire(self, enterprise: str, days: int) -> Retired:
+        """Go on with retiring what is older than so many days."""
+        ...
+
     async def replay_parked(self) -> int:
         """Have the actors fold their parked facts once more; how many do fold now."""
         ...
@@ -79,9 +84,21 @@ class ForgetWanted(msgspec.Struct, frozen=True):
     phone: str
 
 
+class RetireWanted(msgspec.Struct, frozen=True):
+    """What ``callfold forget --older-than-days`` asks for."""
+
+    enterprise: str
+    older_than_days: int
+
+
 def admin_routes(inside: Operated, guard: Guard) -> Router:
-    """``/stats``, ``/cache``, ``/api/directory``, ``/api/invitations``, ``/api/forget`` and ``/api/parked``."""
-    handlers = [*_statistics(inside, guard), *_caches(inside, guard), *_writing(inside, guard)]
+    """``/stats``, ``/cache``; of ``/api``: ``directory``, ``invitations``, ``forget``, ``retire``, ``parked``."""
+    handlers = [
+        *_statistics(inside, guard),
+        *_caches(inside, guard),
+        *_writing(inside, guard),
+        *_privacy(inside, guard),
+    ]
     return Router("/", route_handlers=handlers)
 
 
@@ -136,6 +153,10 @@ def _writing(inside: Operated, guard: Guard) -> list[HTTPRouteHandler]:
     async def replay() -> dict[str, int]:
         return {"replayed": await inside.replay_parked()}
 
+    return [directory, invitations, replay]
+
+
+def _privacy(inside: Operated, guard: Guard) -> list[HTTPRouteHandler]:
     @post("/api/forget", guards=[guard], status_code=200)
     async def forget(data: JSONBody[ForgetWanted]) -> Progress:
         try:
@@ -145,4 +166,13 @@ def _writing(inside: Operated, guard: Guard) -> list[HTTPRouteHandler]:
         except LogError as error:
             raise Problem(503, str(error)) from error
 
-    return [directory, invitations, replay, forget]
+    @post("/api/retire", guards=[guard], status_code=200)
+    async def retire(data: JSONBody[RetireWanted]) -> Retired:
+        try:
+            return await inside.retire(data.enterprise, data.older_than_days)
+        except (ForgetRefused, ForgetKeyError, ExtraMissing) as error:
+            raise Problem(409, str(error)) from error
+        except LogError as error:
+            raise Problem(503, str(error)) from error
+
+    return [forget, retire]

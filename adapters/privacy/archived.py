@@ -35,6 +35,8 @@ _RENAME: Final = (
     "UPDATE agents SET extension = $3 WHERE enterprise = $1 AND extension = $2",
 )
 _ADD: Final = "UPDATE forgotten SET facts = facts + $3 WHERE enterprise = $1 AND digest = $2"
+_KEYS: Final = "SELECT key FROM idempotency WHERE enterprise = $1"
+_REKEY: Final = "UPDATE idempotency SET key = $3 WHERE enterprise = $1 AND key = $2"
 _URLS: Final = """
 SELECT id, archived_body FROM recordings WHERE enterprise = $1 AND archived_body IS NOT NULL
 """
@@ -57,7 +59,7 @@ async def rewrite_archive(
     await archive.load(connection)
     files = archive.of((person.enterprise,))
     for one in files:
-        changed = await _elsewhere(database, data_dir, one.month, person, _renamed(person))
+        changed = await elsewhere(database, data_dir, one.month, person.enterprise, _renamed(person))
         await connection.execute(_ADD, person.enterprise, person.digest, changed.facts)
         await traces.touch(connection, person, changed.streams)
     if not files:
@@ -65,6 +67,7 @@ async def rewrite_archive(
     for row in await connection.fetch(_URLS, person.enterprise):
         body = person.renaming.rewrite(row["archived_body"])
         await connection.execute("UPDATE recordings SET archived_body = $2 WHERE id = $1", row["id"], body)
+    await _rename_keys(connection, person)
     await _rename_rows(connection, person)
 
 
@@ -79,18 +82,18 @@ async def strip_archive(
     archive = Archive(data_dir / FOLDER)
     await archive.load(connection)
     for one in archive.of((person.enterprise,)) if legs else ():
-        await _elsewhere(database, data_dir, one.month, person, _stripped(frozenset(legs)))
+        await elsewhere(database, data_dir, one.month, person.enterprise, _stripped(frozenset(legs)))
 
 
-async def _elsewhere(
-    database: Database, data_dir: Path, month: date, person: Person, change: Change
+async def elsewhere(
+    database: Database, data_dir: Path, month: date, enterprise: str, change: Change
 ) -> Changed:
     """Rewrite a file in a thread: a month takes seconds, and hosts are answered meanwhile."""
 
     async def work() -> Changed:
         own = await database.connect()
         try:
-            return await rewrite(own, data_dir / FOLDER, month, person.enterprise, change)
+            return await rewrite(own, data_dir / FOLDER, month, enterprise, change)
         finally:
             await own.close(timeout=10)
 
@@ -120,6 +123,15 @@ def _stripped(legs: frozenset[str]) -> Change:
         return None if new == row else new
 
     return change
+
+
+async def _rename_keys(connection: asyncpg.Connection, person: Person) -> None:
+    """Keys that hosts gave with archived events too."""
+    rename = person.renaming.rewrite_text
+    async with connection.transaction():
+        keys = [row[0] async for row in connection.cursor(_KEYS, person.enterprise)]
+        changed = [(person.enterprise, key, new) for key in keys if (new := rename(key)) != key]
+        await connection.executemany(_REKEY, changed)
 
 
 async def _rename_rows(connection: asyncpg.Connection, person: Person) -> None:

@@ -102,7 +102,7 @@ class Forgetting:
 
     async def step(self, enterprise: str, phone: str) -> Progress:
         """Go on with forgetting whoever has this number. Raises ForgetRefused, ForgetKeyError, LogError, asyncpg's."""
-        async with self._turn, self._alone() as connection:
+        async with self.alone() as connection:
             digests = await asyncio.to_thread(Digests.open, self._data_dir)
             person = await find_person(connection, digests, enterprise, phone)
             if person.row.done_at is not None:
@@ -119,15 +119,18 @@ class Forgetting:
             return await self._finish(connection, person, position)
 
     @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection while which nobody rebuilds: a rebuild would bring back what it has read before."""
-        connection = await self._database.connect()
-        try:
-            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
-                raise ForgetRefused("a rebuild is at work on this database; run it again when that has ended")
-            yield connection
-        finally:
-            await connection.close(timeout=10)
+    async def alone(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection while which nobody rebuilds or forgets: a rebuild would bring back what it has read before."""
+        async with self._turn:
+            connection = await self._database.connect()
+            try:
+                if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
+                    raise ForgetRefused(
+                        "a rebuild is at work on this database; run it again when that has ended"
+                    )
+                yield connection
+            finally:
+                await connection.close(timeout=10)
 
     async def _page(
         self, connection: asyncpg.Connection, person: Person, after: int, upto: int
@@ -168,7 +171,7 @@ class Forgetting:
         await self._folded(person.enterprise, max(since, edge) if edge else since)
         await traces.rewrite_preview(connection, person)  # once more: an edit may have been under way
         removed = await traces.drop_aside(connection)
-        removed += await asyncio.to_thread(_remove_exports, self._data_dir / EXPORTS)
+        removed += await asyncio.to_thread(remove_exports, self._data_dir / EXPORTS)
         await traces.vacuum(connection)
         async with connection.transaction():
             await connection.execute(
@@ -270,7 +273,7 @@ async def _refuse_open(connection: asyncpg.Connection, person: Person) -> None:
         raise ForgetRefused("a call with this number goes on; run it again when that has ended")
 
 
-def _remove_exports(folder: Path) -> list[str]:
+def remove_exports(folder: Path) -> list[str]:
     """Exports may hold the number in any file, and can be made again."""
     if not folder.is_dir():
         return []

@@ -80,11 +80,11 @@ async def find_person(
         raise ForgetRefused("this is the enterprise's Token; change it first")
     reading = reading_of(changes)
     digest = digests.digest(enterprise, number)
-    await _refuse_other_key(connection, digests, enterprise)
+    await refuse_other_key(connection, digests, enterprise)
     if await read_row(connection, enterprise, digest) is None:
-        pseudonym = await _new_pseudonym(connection, enterprise, number, reading, directory)
+        pseudonym = await new_pseudonym(connection, enterprise, number, reading, directory)
         await connection.execute(_BEGIN, enterprise, digest, pseudonym, digests.key_id)
-    names = [digests.name(enterprise, name) for name in _names(number, changes)]
+    names = [digests.name(enterprise, name) for name in names_of(number, changes)]
     await connection.execute(_CALL, enterprise, digest, names)
     row = await read_row(connection, enterprise, digest)
     assert row is not None, "it was begun now at the latest"
@@ -123,7 +123,7 @@ def reading_of(changes: Iterable[DirectoryChange]) -> Reading:
     return Reading(tuple(countries) or ("BY",), frozenset(transforms))
 
 
-async def _refuse_other_key(connection: asyncpg.Connection, digests: Digests, enterprise: str) -> None:
+async def refuse_other_key(connection: asyncpg.Connection, digests: Digests, enterprise: str) -> None:
     if await connection.fetchval(_OTHER_KEY, enterprise, digests.key_id):
         raise ForgetRefused(
             "DATA_DIR/forget-key is not the key that the list of the forgotten was made with; put that one back"
@@ -146,9 +146,11 @@ def _number(directory: Directory, phone: str) -> str:
     return number
 
 
-async def _new_pseudonym(
+async def new_pseudonym(
     connection: asyncpg.Connection, enterprise: str, number: str, reading: Reading, directory: Directory
 ) -> str:
+    """One that nobody has whom the enterprise knows. Raises ForgetRefused where its country has no other."""
+
     def known(drawn: str) -> bool:
         return (
             drawn in directory.customers
@@ -165,7 +167,7 @@ async def _new_pseudonym(
             return drawn
 
 
-def _names(number: str, changes: Iterable[DirectoryChange]) -> list[str]:
+def names_of(number: str, changes: Iterable[DirectoryChange]) -> list[str]:
     """What the directory calls the person, and ever did."""
     values = [change.value for change in changes if change.section == "customer" and change.key == number]
     told = [

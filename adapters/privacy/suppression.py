@@ -19,7 +19,12 @@ from calls.pseudonyms import Reading, Renaming, numbers_in
 
 log = structlog.get_logger(__name__)
 
-_STATE = "SELECT count(*), max(begun_at), max(done_at) FROM forgotten"
+_STATE = """
+SELECT count(*), max(begun_at), max(done_at),
+       (SELECT string_agg(enterprise || ' ' || upto::text, ',' ORDER BY enterprise) FROM retention)
+FROM forgotten
+"""
+_UPTO = "SELECT enterprise, upto FROM retention WHERE upto IS NOT NULL"
 _LIST = "SELECT enterprise, digest, pseudonym, done_at, names, key_id FROM forgotten"
 
 
@@ -34,10 +39,11 @@ class Suppression:
 
     def __init__(self, pool: asyncpg.Pool, data_dir: Path) -> None:
         self._pool, self._data_dir = pool, data_dir
-        self._state: tuple[object, ...] = (0, None, None)
+        self._state: tuple[object, ...] = (0, None, None, None)
         self._digests: Digests | None = None
         self._listed: dict[str, dict[bytes, _Listed]] = {}
         self._readings: dict[str, Reading] = {}
+        self._upto: dict[str, datetime] = {}
         self._renaming = lru_cache(maxsize=4_096)(self._make)
 
     async def refresh(self) -> None:
@@ -58,25 +64,28 @@ class Suppression:
             for number, digest, pseudonym, done_at, names, key_id in await connection.fetch(_LIST):
                 listed.setdefault(number, {})[digest] = _Listed(pseudonym, done_at, names)
                 foreign += key_id != digests.key_id
+            upto = {row[0]: row[1] for row in await connection.fetch(_UPTO)}
             for number in listed:
                 changes = map(read_change, await read_directories(connection, NEWEST, number))
                 self._readings[number] = reading_of(changes)
         if foreign:
             log.error("forgotten numbers cannot be recognised: forget-key is another one", people=foreign)
         self._digests, self._listed, self._state = digests, listed, tuple(row)
+        self._upto = upto
         self._renaming.cache_clear()
 
     def suppressed(self, body: bytes, enterprise: str, at: datetime | None = None) -> bytes:
         """A body of an event that occurred then as it is to be stored.
 
-        Who called after being forgotten is somebody new. ``at`` None: nobody is.
+        Who called after being forgotten, and after what retention has come to, is somebody new. ``at`` None: nobody is.
         """
         listed = self._listed.get(enterprise)
         if not listed or self._digests is None:
             return body
+        retired = at is not None and enterprise in self._upto and at < self._upto[enterprise]
         for number in sorted(numbers_in(body, self._readings[enterprise])):
             found = listed.get(self._digests.digest(enterprise, number))
-            if found and (at is None or found.done_at is None or at < found.done_at):
+            if found and (retired or at is None or found.done_at is None or at < found.done_at):
                 body = self._renaming(enterprise, number).rewrite(body)
         return body
 

@@ -46,7 +46,15 @@ _ASIDE: Final = rf"^({_PROJECTED})(_old|_aside|_v[0-9]+|_as_of_[0-9a-z]+)$"
 _TABLES: Final = (
     "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() AND tablename ~ $1"
 )
-_VACUUMED: Final = ("facts", "rejected", "parked", "preview_messages", "forgotten_legs", "idempotency")
+_VACUUMED: Final = (
+    "facts",
+    "rejected",
+    "parked",
+    "preview_messages",
+    "forgotten_legs",
+    "retired_legs",
+    "idempotency",
+)
 
 
 async def touch(connection: Connection, person: Person, streams: Iterable[str]) -> None:

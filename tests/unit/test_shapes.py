@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from adapters.privacy.forgetting import Forgotten
+from adapters.privacy.retiring import BodiesRetired
 from calls.callbacks import CallbackRequested, read_callback, write_callback
 from calls.deliveries import (
     DELIVERY_KINDS,
@@ -23,6 +24,7 @@ from calls.deliveries import (
 from calls.directory import ENTRY_TYPES, Directory
 from calls.exchange import read_change
 from calls.facts import (
+    BODIES_RETIRED,
     CALLBACK_REQUESTED,
     CUSTOMER_FORGOTTEN,
     DIRECTORY_CHANGED,
@@ -58,6 +60,7 @@ SPOKEN: dict[str, msgspec.Struct] = {
         call_id="7.1", chat_id=1, user_id=2, phone="+375290000101", line="0007001"
     ),
     CUSTOMER_FORGOTTEN: Forgotten("+375290000199", 3),
+    BODIES_RETIRED: BodiesRetired("2025-05-03T21:00:00+00:00", 40, 3),
 }
 """One body of each kind with every field told, but for the directory, whose entries are of many types."""
 
@@ -75,6 +78,10 @@ def forgotten_of(body: bytes) -> Forgotten:
     return SHAPES.read(CUSTOMER_FORGOTTEN, body, msgspec.json.Decoder(Forgotten))
 
 
+def retired_of(body: bytes) -> BodiesRetired:
+    return SHAPES.read(BODIES_RETIRED, body, msgspec.json.Decoder(BodiesRetired))
+
+
 def nothing_of(body: bytes) -> msgspec.Struct:
     return SHAPES.read(RECORDING_FORGOTTEN, body, msgspec.json.Decoder(msgspec.defstruct("Nothing", [])))
 
@@ -88,6 +95,7 @@ def reader_of(kind: str) -> Callable[[bytes], Any]:
         RECORDING_FORGOTTEN: nothing_of,
         CALLBACK_REQUESTED: read_callback,
         CUSTOMER_FORGOTTEN: forgotten_of,
+        BODIES_RETIRED: retired_of,
         DIRECTORY_CHANGED: change_of,
     }[kind]
 
