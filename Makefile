@@ -34,10 +34,10 @@ setup-dev: $(VENV)/.setup-dev ## the same with the tools of test, lint and bench
 run: setup ## start the service with the sample directory on http://127.0.0.1:8000
 	@$(BIN)/callfold serve --sample
 
-# What folds in memory shares the cores; what starts servers, browsers and clocks has them for itself.
+# Tests share the cores, but for those that run a service or a browser: these have them for themselves.
 test: setup-dev ## the whole suite against a real PostgreSQL
-	$(BIN)/python -m pytest -n auto --dist worksteal tests/unit tests/property
-	$(BIN)/python -m pytest tests --ignore tests/unit --ignore tests/property
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 soak: setup-dev ## two minutes of calls and faults, once more with kill -9; CALLFOLD_SOAK_SECONDS, CALLFOLD_SOAK_SEED
 	CALLFOLD_SOAK_SECONDS=$${CALLFOLD_SOAK_SECONDS:-120} $(BIN)/python -m pytest -s tests/soak

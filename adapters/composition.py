@@ -29,7 +29,7 @@ from adapters.bot.lists import Lists
 from adapters.bot.ports import NobodyDials
 from adapters.bots import Bots
 from adapters.clock import SystemClock
-from adapters.directory.apply import apply_files, fold_directories, read_secrets
+from adapters.directory.apply import apply_files, fold_directories, read_secrets, readable
 from adapters.directory.file import EnterpriseFile
 from adapters.directory.subscribers import Subscribers
 from adapters.http.admin import admin_routes
@@ -41,6 +41,7 @@ from adapters.http.gate import Gate
 from adapters.http.ingest import Ingest
 from adapters.http.pages import login_routes, page_guard
 from adapters.http.recordings import Recordings, address
+from adapters.http.recover import Recover
 from adapters.http.rejects import RejectedBodies
 from adapters.http.sessions import Sessions
 from adapters.http.telegram_webhook import webhook_route
@@ -50,11 +51,17 @@ from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.preview.botapi import PreviewBotApi
 from adapters.preview.page import preview_routes
 from adapters.preview.store import PreviewStore
+from adapters.privacy.forgetting import Forgetting, Progress
+from adapters.privacy.nights import Nights
+from adapters.privacy.retiring import Retired, Retiring
+from adapters.privacy.suppression import Suppression
 from adapters.recordings.files import RecordingFiles
 from adapters.recordings.register import Register
+from adapters.recovery.feed import Recovery
 from adapters.secret import Secret
 from adapters.settings import Settings
 from adapters.store.history import read_histories
+from adapters.store.horizon import Watch
 from adapters.store.log import EventStore
 from adapters.store.tables import CallTables
 from adapters.store.writer import Writer
@@ -66,18 +73,17 @@ from adapters.telegram.updates import Update
 from adapters.turns import Turns
 from calls.call import Call
 from calls.cards import render
-from calls.directory import Directory
+from calls.directory import Directory, Profile
 from calls.facts import NEWEST, Fact
 from calls.numbers import numbers_kept
+from calls.pseudonyms import forget_kept
 from otel.metrics import Metrics
 from otel.tracing import Tracing, set_up_tracing
+from projections.live import PLACE as PROJECTION
 from projections.live import LiveCalls
 from projections.ports import Checkpoint
 
-PARKED = (
-    "SELECT parked.position, facts.enterprise, facts.stream FROM parked JOIN facts USING (position)"
-    " WHERE parked.place = $1"
-)
+PARKED = "SELECT place, facts.enterprise, stream, occurred_at FROM parked JOIN facts USING (position)"
 
 log = structlog.get_logger(__name__)
 
@@ -159,6 +165,42 @@ class Service:
         self.recordings = Recordings(
             self.register, self.gate, self.rejects, leading=self.writer.leading.is_set
         )
+        recovery = Recovery(
+            facts=self.store,
+            pool=pool,
+            rejects=self.rejects,
+            clock=self.clock,
+            enterprise_of=self.gate.enterprise,
+            zone_of=lambda enterprise: self.directory(enterprise).profile.timezone,
+            behind=lambda position: position - self.house.projected,
+            forgotten=Suppression(pool, settings.data_dir),
+        )
+        self.recover = Recover(
+            recovery,
+            self.gate,
+            self.sessions,
+            leading=self.writer.leading.is_set,
+            known=lambda enterprise: enterprise in self.house.enterprises,
+        )
+        self.horizon = Watch(pool)
+        self.forgetting = Forgetting(
+            database=database,
+            facts=self.store,
+            clock=self.clock,
+            data_dir=settings.data_dir,
+            folded=self._fold_forgotten,
+            rest=turns.give_way,
+        )
+        self.retiring = Retiring(
+            self.forgetting,
+            database=database,
+            facts=self.store,
+            clock=self.clock,
+            data_dir=settings.data_dir,
+            folded=self._fold_retired,
+            rest=turns.give_way,
+        )
+        self.nights = Nights(pool, self.retire, self._retained, self.clock)
         self.invitations = Invitations(pool)
         self.desk = Desk(
             directory=self.directory,
@@ -265,7 +307,7 @@ class Service:
         """Read Tokens and bots anew."""
         entries = await read_secrets(self.pool)
         self.bots.replace(entries)
-        directories = fold_directories(await self.store.read_directories(NEWEST))
+        directories = fold_directories(readable(await self.store.read_directories(NEWEST)))
         networks = {number: known.profile.allowed_networks for number, known in directories.items()}
         self.gate.replace({entry.token: number for number, entry in entries.items()}, networks)
 
@@ -326,6 +368,9 @@ class Service:
             "bots_off": sorted(number for number in self.house.enterprises if self.outbox.bot_off(number)),
             "bots": self.listening.states,
             "rejected_dropped": self.rejects.dropped,
+            "unknown_kinds": self.live.unknown.told(),
+            "horizon_behind_s": round(self.horizon.last.behind, 3),
+            "horizon_held_by": [{"says": one.says, "do": one.do} for one in self.horizon.last.holders],
         }
 
     def cache_statistics(self) -> dict[str, Any]:
@@ -347,6 +392,8 @@ class Service:
         self.metrics.actors_alive.set(sum(len(one.actors) for one in self.house.enterprises.values()))
         self.metrics.telegram_pending.set(self.outbox.pending)
         self.metrics.facts_pending.set(self.writer.waiting)
+        self.metrics.horizon_behind.set(self.horizon.last.behind)
+        self.metrics.oldest_transaction.set(self.horizon.last.oldest)
         self.metrics.projection_lag_events.labels(projection="calls").set(
             max(self.house.position - self.house.projected, 0)
         )
@@ -367,15 +414,48 @@ class Service:
         preview = self.bots.previewed(enterprise)
         return await invite(self.invitations, enterprise, hours, self.clock.now(), bot, preview=preview)
 
+    async def forget(self, enterprise: str, phone: str) -> Progress:
+        """Go on with forgetting whoever has this number."""
+        await self.rejects.flush()
+        return await self.forgetting.step(enterprise, phone)
+
+    async def _fold_forgotten(self, enterprise: str, since: datetime) -> None:
+        """Rows, calls, directory and histories of an enterprise, as the rewritten facts tell them."""
+        await self.live.fold_anew({enterprise: since})
+        self.past.forget(enterprise)
+        forget_kept()
+        await self.house.renew(enterprise)
+
+    async def retire(self, enterprise: str, days: int) -> Retired:
+        """Go on with retiring what is older than so many days."""
+        return await self.retiring.step(enterprise, days)
+
+    def _retained(self) -> dict[str, Profile]:
+        """Of whom this instance retires what is old: of nobody, unless it leads."""
+        if not self.projecting.is_set():
+            return {}
+        return {number: known.directory.profile for number, known in self.house.enterprises.items()}
+
+    async def _fold_retired(self, enterprise: str, since: datetime | None) -> None:
+        """What is in memory of the past, as the rewritten facts and rows tell it."""
+        if since is not None:
+            await self.live.fold_anew({enterprise: since})
+        self.past.forget(enterprise)
+        forget_kept()
+
     async def replay_parked(self) -> int:
-        """Have the actors fold their parked facts once more; how many do fold now."""
+        """Have actors and projections fold their parked facts once more; how many do fold now."""
         begun = await self.pool.fetchval("SELECT clock_timestamp()")
-        rows = await self.pool.fetch(PARKED, PLACE)
-        await self.house.replay([(row["enterprise"], row["stream"]) for row in rows])
+        rows = await self.pool.fetch(PARKED)
+        since: dict[str, datetime] = {}
+        for row in rows:
+            if row["place"] == PROJECTION:
+                at = row["occurred_at"]
+                since[row["enterprise"]] = min(at, since.get(row["enterprise"], at))
+        await self.live.fold_anew(since)
+        await self.house.replay([(row["enterprise"], row["stream"]) for row in rows if row["place"] == PLACE])
         # What failed again was parked again, after ``begun``.
-        folded = await self.pool.fetch(
-            "DELETE FROM parked WHERE place = $1 AND parked_at < $2 RETURNING position", PLACE, begun
-        )
+        folded = await self.pool.fetch("DELETE FROM parked WHERE parked_at < $1 RETURNING position", begun)
         return len(folded)
 
     def metrics_application(self) -> Litestar:
@@ -402,7 +482,8 @@ class Service:
                 include_in_schema=False,
             ),
         ]
-        return Front(self.ingest, self.recordings, litestar_app(routes, version("callfold")), self.new_id)
+        rest = litestar_app(routes, version("callfold"))
+        return Front(self.ingest, self.recordings, self.recover, rest, self.new_id)
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ LegRole = Literal["customer", "person", "mobile", "outside", "local", "unknown"]
 
 
 class LegPlace(msgspec.Struct, frozen=True, gc=False):
-    """One leg of a call, of those that its row names; times are ``occurred_at`` of its events, None where none told of it.
+    """One leg of a call, of those that its row names; times are ``occurred_at`` of its events, None where none told.
 
     ``number``: extension or E.164. ``entered_at``, ``left_at``: its first bridge, its last; None while inside.
     ``answered``: by its own hangup, None where that was never told.

@@ -25,6 +25,39 @@ from adapters.postgres.migrate import migrate
 
 T = TypeVar("T")
 
+ALONE = ("acceptance", "browser", "crash", "soak")
+"""Folders of tests that run a service, a browser, or processes to be killed."""
+BY_THE_CLOCK = frozenset(
+    {
+        "test_bot",
+        "test_chats_that_go",
+        "test_embedded_postgres",
+        "test_history",
+        "test_ingest",
+        "test_outbox",
+        "test_recordings",
+        "test_recover",
+        "test_refused_bots",
+        "test_sender",
+        "test_store_horizon",
+        "test_store_restore",
+        "test_store_writer",
+        "test_subscriptions",
+        "test_telegram_api",
+        "test_traces",
+    }
+)
+"""Others that a neighbour on the same core would make late. ``make test`` gives both the machine for themselves."""
+SHARING = frozenset({"test_histories"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem not in SHARING and (
+            item.path.parent.name in ALONE or item.path.stem in BY_THE_CLOCK
+        ):
+            item.add_marker("alone")
+
 
 class LoopThread:
     """An event loop beside the tests' own, which come and go: the server lives through all of them."""

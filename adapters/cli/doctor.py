@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from adapters.cli.failures import CommandFailed
-from adapters.directory.apply import fold_directories, read_secrets
+from adapters.directory.apply import fold_directories, read_secrets, readable
 from adapters.directory.bots import PREVIEW, BotTokenMissingError
 from adapters.http.admin_token import admin_token
 from adapters.postgres.database import Database, complaints, open_database
@@ -22,6 +22,7 @@ from adapters.postgres.errors import DatabaseError
 from adapters.postgres.migrate import schema_state
 from adapters.secret import Secret
 from adapters.settings import Settings, load_settings
+from adapters.store.horizon import look
 from adapters.store.reader import read_directories
 from adapters.telegram.api import BotApi, WebhookInfo, http_client
 from adapters.telegram.errors import (
@@ -39,8 +40,6 @@ from otel.logs import configure_logs
 from projections.calls import FOLD_VERSION
 
 State = Literal["ok", "note", "wrong"]
-LONG_TRANSACTION = 30
-"""Seconds after which an open transaction is named: readers wait for it."""
 ASK_WITHIN = 5.0
 WAYS_BACK: Final = {
     Blocked.reason: "it comes back by pressing Start in the chat with the bot; or",
@@ -61,9 +60,17 @@ OTHERS: Final = {
 """By the state of a bot's listening: what to do."""
 
 
+class _Unknown(msgspec.Struct):
+    facts: int = 0
+    since: str | None = None
+    kinds: dict[str, int] = {}
+
+
 class _Stats(msgspec.Struct):
     bots: dict[str, str] = {}
     bots_off: list[str] = []
+    begun_at: str = ""
+    unknown_kinds: _Unknown = msgspec.field(default_factory=_Unknown)
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -135,34 +142,27 @@ async def _database(database: Database) -> AsyncIterator[Finding]:
         if have:
             async for finding in _contents(connection):
                 yield finding
+            async for finding in _forgetting(connection):
+                yield finding
     finally:
         await connection.close(timeout=5)
 
 
 async def _contents(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
-    long = await connection.fetchrow(
-        "SELECT pid, extract(epoch FROM now() - xact_start)::integer AS age, application_name"
-        " FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL"
-        " AND xact_start < now() - make_interval(secs => $1) ORDER BY xact_start LIMIT 1",
-        LONG_TRANSACTION,
-    )
-    if long:
-        says = (
-            f"a transaction of backend {long['pid']} ({long['application_name']}) is open for {long['age']} s"
-        )
-        yield Finding("readers", "wrong", says, "projections wait for it; end it")
+    for holder in (await look(connection)).holders:
+        yield Finding(holder.holds, "wrong" if holder.holds == "readers" else "note", holder.says, holder.do)
     parked = await connection.fetchval("SELECT count(*) FROM parked")
     if parked:
         yield Finding("parked facts", "wrong", f"{parked} facts could not be folded", "see callfold parked")
     else:
         yield Finding("parked facts", "ok", "none")
-    folded = await connection.fetchval("SELECT min(fold_version) FROM checkpoints")
+    folded = await connection.fetchval("SELECT fold_version FROM checkpoints WHERE projection = 'calls'")
     if folded is not None and folded < FOLD_VERSION:
         says = f"rows of calls are told by fold {folded}, this is fold {FOLD_VERSION}"
         yield Finding("projections", "note", says, "callfold rebuild all")
     if not await connection.fetchval("SELECT EXISTS (SELECT 1 FROM secrets)"):
         yield Finding("directory", "wrong", "no enterprise is known", "callfold apply FILE.toml")
-    for number, directory in fold_directories(await read_directories(connection, NEWEST)).items():
+    for number, directory in fold_directories(readable(await read_directories(connection, NEWEST))).items():
         for one in directory.subscribers.values():
             if one.off:
                 before = WAYS_BACK.get(one.off, "let the bot write to the chat again, then")
@@ -171,6 +171,24 @@ async def _contents(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
                 invited = f"callfold invite --enterprise {number}, for this chat to send the /start of"
                 do = f"{before} {invited if one.invited else listed}"
                 yield Finding(f"subscriber {one.chat_id} of {number}", "note", says, do)
+
+
+HALF_RETIRED = "SELECT enterprise, wanted FROM retention WHERE wanted IS NOT NULL ORDER BY enterprise"
+
+
+async def _forgetting(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
+    if not await connection.fetchval("SELECT to_regclass('forgotten') IS NOT NULL"):
+        return
+    halves = "SELECT enterprise, count(*) FROM forgotten WHERE done_at IS NULL GROUP BY enterprise ORDER BY enterprise"
+    for number, people in await connection.fetch(halves):
+        says = f"{people} people of {number} are forgotten in half"
+        yield Finding("forgetting", "wrong", says, "give the callfold forget that was interrupted once more")
+    if not await connection.fetchval("SELECT to_regclass('retention') IS NOT NULL"):
+        return
+    for number, at in await connection.fetch(HALF_RETIRED):
+        says = f"numbers of {number} before {at:%Y-%m-%d} gave way to pseudonyms in half"
+        do = f"callfold forget --enterprise {number} --older-than-days …; with retention_days the service goes on"
+        yield Finding("retention", "note", says, do)
 
 
 async def _bots(database: Database, settings: Settings) -> AsyncIterator[Finding]:
@@ -245,7 +263,7 @@ async def _service(database: Database, settings: Settings) -> AsyncIterator[Find
 
 
 async def _listening(url: str, settings: Settings) -> AsyncIterator[Finding]:
-    """Bots of the running service that show nothing, or do not hear commands."""
+    """What the running service passes over; its bots that show nothing, or do not hear commands."""
     bearer = {"Authorization": f"Bearer {admin_token(settings)}"}
     try:
         async with httpx.AsyncClient(timeout=ASK_WITHIN, trust_env=False, headers=bearer) as client:
@@ -253,12 +271,22 @@ async def _listening(url: str, settings: Settings) -> AsyncIterator[Finding]:
     except (httpx.HTTPError, msgspec.DecodeError) as error:
         yield Finding("listening", "note", f"{url}/stats does not tell: {type(error).__name__}")
         return
+    if told.unknown_kinds.facts:
+        yield _unknown(told.unknown_kinds, told.begun_at)
     for number in told.bots_off:
         says = "nothing is sent: Telegram refused the bot's token; it is asked again every few minutes"
         yield Finding(f"cards of {number}", "wrong", says, OTHERS["refused"])
     for number, state in told.bots.items():
         if state in OTHERS:
             yield Finding(f"listening of {number}", "wrong", f"no commands are heard: {state}", OTHERS[state])
+
+
+def _unknown(told: _Unknown, begun_at: str) -> Finding:
+    """What the running service has passed over because a newer version wrote it."""
+    kinds = ", ".join(f"{kind} ({count})" for kind, count in told.kinds.items())
+    says = f"{told.facts} facts since {told.since} were passed over: {kinds}; counted since the start at {begun_at}"
+    do = "they are kept: use the version that wrote them, or a newer one, then callfold rebuild all"
+    return Finding("unknown kinds", "note", says, do)
 
 
 async def _exporter(settings: Settings) -> AsyncIterator[Finding]:

@@ -16,8 +16,13 @@ _EXPECTED: Final = (
     "adapters.postgres.errors:DatabaseError",
     "adapters.directory.file:DirectoryFileError",
     "adapters.directory.apply:ApplyRefused",
+    "adapters.recovery.files:BacklogError",
+    "adapters.privacy.person:ForgetRefused",
+    "adapters.privacy.digests:ForgetKeyError",
     "actors.ports:LogError",
     "projections.ports:ProjectionError",
+    "calls.shapes:UnknownShape",
+    "adapters.analysts.errors:AnalystError",
 )
 
 

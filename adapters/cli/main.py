@@ -29,7 +29,12 @@ VERBS: Final[dict[str, Verb]] = {
     "play": Verb("adapters.cli.play", "Send a scenario or a recorded file as an Asterisk host would."),
     "rebuild": Verb("adapters.cli.rebuild", "Rebuild projections from the event store."),
     "events": Verb("adapters.cli.events", "Print stored events."),
+    "export": Verb("adapters.cli.export", "Write events and projections into files for analysts."),
+    "sql": Verb("adapters.cli.sql", "Answer a question in SQL, over an export or over the live tables."),
+    "archive": Verb("adapters.cli.archive", "Move months that are over from the database into files."),
     "parked": Verb("adapters.cli.parked", "List the facts that could not be folded, and fold them again."),
+    "recover": Verb("adapters.cli.recover", "Feed events that a host could not deliver."),
+    "forget": Verb("adapters.cli.forget", "Put a pseudonym in the place of a person's number, everywhere."),
     "doctor": Verb("adapters.cli.doctor", "Check configuration and database, and say what to do."),
 }
 

@@ -1,14 +1,18 @@
 """One transaction of the group commit: which facts go into it, and how they are written."""
 
 from collections import deque
-from datetime import datetime
+from datetime import date, datetime
+from functools import lru_cache
 
 import asyncpg
 import msgspec
 
 from actors.ports import Appended, StoreUnavailable, VersionConflict
+from adapters.store.archive_index import archived_before, stream_key
 from adapters.store.errors import FactRefused, OutOfTime
+from adapters.store.partitions import Partitions, month_of
 from adapters.store.pending import Pending
+from calls.facts import NewFact
 
 MAX_BATCH = 512
 MAX_TRIES = 32
@@ -18,32 +22,47 @@ MAX_TRIES = 32
 # kind, which costs 2 µs a fact and column.
 BETWEEN = "\x1f"
 
+# One text for each set of partitions: the next version is looked up in the one that the fact belongs to, no other
+# is touched. Filled in by insert_into(), which leaves out what no fact of the batch needs.
 INSERT = r"""
-INSERT INTO facts (incarnation, enterprise, stream, version, kind, source, occurred_at, recorded_at,
-                   idempotency_key, body, meta)
-SELECT $1, enterprise, stream, next, kind, source, occurred_at, $2, idempotency_key, body, meta
+INSERT INTO facts (incarnation, enterprise, stream, version, month, kind, source, occurred_at, recorded_at,
+                   body, meta{key})
+SELECT $1, enterprise, stream, next, month, kind, source, occurred_at, $2, body, meta{key}
 FROM (
-    SELECT fresh.*, coalesce((
-               SELECT version FROM facts known
+    SELECT fresh.*, coalesce({versions}, 0) + {after} AS next
+    FROM unnest(string_to_array($3, E'\x1f'), string_to_array($4, E'\x1f'), string_to_array($5, E'\x1f'),
+                string_to_array($6, E'\x1f'), $7::timestamptz[], $8::bytea[], $9::bytea[],
+                string_to_array($10, E'\x1f')::date[]{arrays})
+         WITH ORDINALITY
+         AS fresh (enterprise, stream, kind, source, occurred_at, body, meta, month{columns}, place)
+) numbered
+{held}
+ORDER BY place
+RETURNING position, version{whose}
+"""
+ONCE = "1"
+OFTEN = "row_number() OVER (PARTITION BY enterprise, stream ORDER BY place)"
+"""How far behind the newest version: of streams that stand in the batch once, or more often."""
+KEYS = r", string_to_array($11, E'\x1f', '')"
+EXPECTED = r", string_to_array($12, E'\x1f', '')::integer[]"
+ARCHIVE_KEYS = ", string_to_array(${place}, E'\x1f')::bigint[]"
+OR_ARCHIVED = (
+    "coalesce({versions}, (SELECT max(version) FROM archived_streams old WHERE old.key = fresh.archive_key))"
+)
+NEWEST_VERSION = """(
+               SELECT version FROM {table} known
                WHERE known.enterprise = fresh.enterprise AND known.stream = fresh.stream
                ORDER BY known.version DESC LIMIT 1
-           ), 0) + row_number() OVER (PARTITION BY enterprise, stream ORDER BY place) AS next
-    FROM unnest(string_to_array($3, E'\x1f'), string_to_array($4, E'\x1f'), string_to_array($5, E'\x1f'),
-                string_to_array($6, E'\x1f'), $7::timestamptz[], string_to_array($8, E'\x1f', ''), $9::bytea[],
-                $10::bytea[], string_to_array($11, E'\x1f', '')::integer[]) WITH ORDINALITY
-         AS fresh (enterprise, stream, kind, source, occurred_at, idempotency_key, body, meta, expected, place)
-) numbered
-WHERE expected IS NULL OR expected + 1 = next
-ORDER BY place
-RETURNING position, version, enterprise, stream
-"""
+           )"""
 
 KNOWN = """
-SELECT enterprise, idempotency_key, position, version FROM facts
-WHERE (enterprise, idempotency_key) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+SELECT enterprise, key, position, version FROM idempotency
+WHERE (enterprise, key) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 """
+REMEMBER = "INSERT INTO idempotency (enterprise, key, position, version) VALUES ($1, $2, $3, $4)"
 
 LATE = "57014"  # query_canceled, raised by facts_in_time()
+BEGUN = "CF001"  # raised by facts_begin()
 
 
 class Written(msgspec.Struct):
@@ -57,12 +76,11 @@ class Written(msgspec.Struct):
 def take(waiting: deque[Pending], most: int = MAX_BATCH) -> list[Pending]:
     """The next batch, in order.
 
-    A stream that somebody decided a version on, and an idempotency key, stand in a batch once only: what follows
-    waits for the next one and then sees what this one stored.
+    An idempotency key stands in a batch once only, and so does a stream that somebody decided a version on, unless each
+    fact was decided on the one before it: what follows waits for the next batch and then sees what this one stored.
     """
     batch: list[Pending] = []
-    streams: set[tuple[str, str]] = set()
-    decided: set[tuple[str, str]] = set()
+    next_of: dict[tuple[str, str], int | None] = {}
     keys: set[tuple[str, str]] = set()
     while waiting and len(batch) < most:
         entry = waiting[0]
@@ -70,19 +88,33 @@ def take(waiting: deque[Pending], most: int = MAX_BATCH) -> list[Pending]:
             waiting.popleft()
             continue
         fact = entry.fact
-        stream = (fact.enterprise, fact.stream)
-        if stream in decided or (fact.expected_version is not None and stream in streams):
+        stream, expected = (fact.enterprise, fact.stream), fact.expected_version
+        if stream in next_of and next_of[stream] != expected:
             break
         if fact.idempotency_key is not None:
             key = (fact.enterprise, fact.idempotency_key)
             if key in keys:
                 break
             keys.add(key)
-        if fact.expected_version is not None:
-            decided.add(stream)
-        streams.add(stream)
+        next_of[stream] = None if expected is None else expected + 1
         batch.append(waiting.popleft())
     return batch
+
+
+class _Into(msgspec.Struct):
+    """Where a batch goes, and within how many seconds."""
+
+    connection: asyncpg.Connection
+    partitions: Partitions
+    incarnation: int
+    recorded_at: datetime
+    allowed: float
+    archived: bool = False
+    """Some stream of the batch has its first versions in the archive."""
+
+
+class _Begun(Exception):
+    """A stream was begun anew whose beginning is archived."""
 
 
 async def write(
@@ -91,32 +123,38 @@ async def write(
     batch: list[Pending],
     recorded_at: datetime,
     allowed: float,
+    partitions: Partitions | None = None,
 ) -> Written:
     """Commit a batch; where it fails as a whole, each fact by itself, so that a bad row fails only its caller.
 
-    ``allowed``: seconds from now in which the transaction must be committed. Raises OutOfTime, and what asyncpg
-    raises for a lost connection: then nothing is known.
+    ``allowed``: seconds from now in which the transaction must be committed. ``partitions``: as the writer knows
+    them; None looks. Raises OutOfTime, and what asyncpg raises for a lost connection: then nothing is known.
     """
+    if partitions is None:
+        partitions = Partitions()
+        await partitions.read(connection)
+    into = _Into(connection, partitions, incarnation, recorded_at, allowed)
     try:
-        return await _transaction(connection, incarnation, batch, recorded_at, allowed)
-    except (asyncpg.UniqueViolationError, asyncpg.DataError, asyncpg.ProgramLimitExceededError):
-        written = Written()
-        for entry in batch:
-            await _alone(connection, incarnation, entry, recorded_at, allowed, written)
-        return written
+        try:
+            return await _transaction(into, batch)
+        except _Begun:
+            into.archived = True
+            return await _transaction(into, batch)
+    except (asyncpg.UniqueViolationError, asyncpg.UndefinedTableError):
+        await partitions.read(connection)  # somebody else may have made or archived a month
+    except (asyncpg.DataError, asyncpg.ProgramLimitExceededError):
+        pass
+    into.archived = True
+    written = Written()
+    for entry in batch:
+        await _alone(into, entry, written)
+    return written
 
 
-async def _alone(
-    connection: asyncpg.Connection,
-    incarnation: int,
-    entry: Pending,
-    recorded_at: datetime,
-    allowed: float,
-    written: Written,
-) -> None:
+async def _alone(into: _Into, entry: Pending, written: Written) -> None:
     for _ in range(MAX_TRIES):
         try:
-            one = await _transaction(connection, incarnation, [entry], recorded_at, allowed)
+            one = await _transaction(into, [entry])
         except asyncpg.UniqueViolationError:
             continue
         except (asyncpg.DataError, asyncpg.ProgramLimitExceededError) as error:
@@ -129,42 +167,56 @@ async def _alone(
     written.failed.append((entry, StoreUnavailable(f"{entry.fact.stream} is too busy")))
 
 
-async def _transaction(
-    connection: asyncpg.Connection,
-    incarnation: int,
-    batch: list[Pending],
-    recorded_at: datetime,
-    allowed: float,
-) -> Written:
+async def _transaction(into: _Into, batch: list[Pending]) -> Written:
+    connection = into.connection
     await connection.execute("BEGIN")
     try:
         written = Written()
-        fresh = await _without_known(connection, batch, written)
+        keyed = [entry for entry in batch if entry.fact.idempotency_key is not None]
+        fresh = await _without_known(connection, batch, keyed, written) if keyed else batch
         if fresh:
-            await _insert(connection, incarnation, fresh, recorded_at, written)
+            await _insert(into, fresh, written)
+        if keyed:
+            await _remember(connection, written)
         # One message: the server itself refuses to commit what its callers no longer wait for.
-        await connection.execute(f"SELECT facts_in_time('{allowed * 1000:.0f} milliseconds'); COMMIT")
+        begun = "" if into.archived else _begun(into, written)
+        await connection.execute(
+            f"{begun}SELECT facts_in_time('{into.allowed * 1000:.0f} milliseconds'); COMMIT"
+        )
     except asyncpg.QueryCanceledError as error:
         if not connection.is_closed():
             await connection.execute("ROLLBACK")
         if error.sqlstate == LATE:
-            raise OutOfTime(allowed) from error
+            raise OutOfTime(into.allowed) from error
         raise
-    except asyncpg.PostgresError:
+    except asyncpg.PostgresError as error:
         if not connection.is_closed():
             await connection.execute("ROLLBACK")
+        if error.sqlstate == BEGUN:
+            raise _Begun from error
         raise
     return written
 
 
+def _begun(into: _Into, written: Written) -> str:
+    """Statement that refuses to commit where a stream was begun anew whose beginning is archived.
+
+    Asked of first versions alone, and of those that may be archived: never of a leg that is told of as it happens.
+    """
+    before = archived_before(into.recorded_at)
+    keys = [
+        stream_key(entry.fact.enterprise, entry.fact.stream)
+        for entry, place in written.stored
+        if place.version == 1 and month_of(entry.fact.stream) < before
+    ]
+    return f"SELECT facts_begin('{{{','.join(map(str, keys))}}}');" if keys else ""
+
+
 async def _without_known(
-    connection: asyncpg.Connection, batch: list[Pending], written: Written
+    connection: asyncpg.Connection, batch: list[Pending], keyed: list[Pending], written: Written
 ) -> list[Pending]:
-    keyed = [entry.fact for entry in batch if entry.fact.idempotency_key is not None]
-    if not keyed:
-        return batch
     rows = await connection.fetch(
-        KNOWN, [fact.enterprise for fact in keyed], [fact.idempotency_key for fact in keyed]
+        KNOWN, [entry.fact.enterprise for entry in keyed], [entry.fact.idempotency_key for entry in keyed]
     )
     known = {(row[0], row[1]): Appended(row[2], row[3], known=True) for row in rows}
     fresh = []
@@ -177,29 +229,87 @@ async def _without_known(
     return fresh
 
 
-async def _insert(
-    connection: asyncpg.Connection,
-    incarnation: int,
-    batch: list[Pending],
-    recorded_at: datetime,
-    written: Written,
-) -> None:
+async def _remember(connection: asyncpg.Connection, written: Written) -> None:
+    """Keep the keys of what was stored, in the same transaction."""
+    await connection.executemany(
+        REMEMBER,
+        [
+            (entry.fact.enterprise, entry.fact.idempotency_key, place.position, place.version)
+            for entry, place in written.stored
+            if entry.fact.idempotency_key is not None
+        ],
+    )
+
+
+@lru_cache(maxsize=64)
+def insert_into(
+    tables: tuple[tuple[date, str], ...], *, once: bool, special: bool, archived: bool = False
+) -> str:
+    """INSERT for facts of these months, each given with the partition that its versions are looked up in.
+
+    ``once``: no stream is in the batch more than once, so that nothing need be sorted and counted. ``special``: some
+    have a key or were decided on a version, so that both are told, and the answer tells which were stored.
+    ``archived``: versions go on from those in the archive; the keys of the streams are told too.
+    """
+    known = [NEWEST_VERSION.format(table=table) for _, table in tables]
+    cases = [f"WHEN '{month}' THEN {told}" for (month, _), told in zip(tables, known, strict=True)]
+    versions = known[0] if len(known) == 1 else f"CASE fresh.month {' '.join(cases)} END"
+    arrays, columns = (KEYS + EXPECTED, ", idempotency_key, expected") if special else ("", "")
+    if archived:
+        versions = OR_ARCHIVED.format(versions=versions)
+        arrays += ARCHIVE_KEYS.format(place=13 if special else 11)
+        columns += ", archive_key"
+    return INSERT.format(
+        versions=versions,
+        after=ONCE if once else OFTEN,
+        key=", idempotency_key" if special else "",
+        arrays=arrays,
+        columns=columns,
+        held="WHERE expected IS NULL OR expected + 1 = next" if special else "",
+        whose=", enterprise, stream" if special else "",
+    )
+
+
+def _special(facts: list[NewFact]) -> tuple[str, str]:
+    return (
+        BETWEEN.join([fact.idempotency_key or "" for fact in facts]),
+        BETWEEN.join(["" if fact.expected_version is None else str(fact.expected_version) for fact in facts]),
+    )
+
+
+def _archive_keys(facts: list[NewFact]) -> str:
+    return BETWEEN.join([str(stream_key(fact.enterprise, fact.stream)) for fact in facts])
+
+
+async def _insert(into: _Into, batch: list[Pending], written: Written) -> None:
     facts = [entry.fact for entry in batch]
-    rows = await connection.fetch(
-        INSERT,
-        incarnation,
-        recorded_at,
+    months = [month_of(fact.stream) for fact in facts]
+    told = {month: month.isoformat() for month in sorted(set(months))}
+    special = any(fact.idempotency_key or fact.expected_version is not None for fact in facts)
+    rows = await into.connection.fetch(
+        insert_into(
+            tuple((month, into.partitions.table(month)) for month in told),
+            once=len({fact.stream for fact in facts}) == len(facts),
+            special=special,
+            archived=into.archived,
+        ),
+        into.incarnation,
+        into.recorded_at,
         BETWEEN.join([fact.enterprise for fact in facts]),
         BETWEEN.join([fact.stream for fact in facts]),
         BETWEEN.join([fact.kind for fact in facts]),
         BETWEEN.join([fact.source for fact in facts]),
         [fact.occurred_at for fact in facts],
-        BETWEEN.join([fact.idempotency_key or "" for fact in facts]),
         [fact.body for fact in facts],
         [fact.meta for fact in facts],
-        BETWEEN.join(["" if fact.expected_version is None else str(fact.expected_version) for fact in facts]),
+        BETWEEN.join([told[month] for month in months]),
+        *(_special(facts) if special else ()),
+        *((_archive_keys(facts),) if into.archived else ()),
     )
     rows.sort(key=lambda row: row[0])
+    if len(rows) == len(batch):
+        written.stored += [(entry, Appended(row[0], row[1])) for entry, row in zip(batch, rows, strict=True)]
+        return
     place = 0
     for entry in batch:
         fact = entry.fact

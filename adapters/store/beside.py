@@ -287,7 +287,7 @@ class Beside(Following):
 
         The former ones are kept as ``…_old`` with their checkpoint, for a way back.
         """
-        async with soon(self._own):
+        async with soon(self._own, self.tables):
             await drop_old(self._own)
             for table in self.tables:
                 await rename(self._own, table, "", OLD)
@@ -348,7 +348,7 @@ class Former(Following):
 
     async def swap(self) -> None:
         """Put these tables back; the others are kept in their stead. Only while the live runner is held."""
-        async with soon(self._own):
+        async with soon(self._own, self.tables):
             for table in self.tables:
                 await rename(self._own, table, "", ASIDE)
                 await rename(self._own, table, OLD, "")
@@ -358,15 +358,17 @@ class Former(Following):
 
 
 @asynccontextmanager
-async def soon(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """Wait for a lock for a moment only: behind one that waits, all other readers of the table wait too.
+async def soon(connection: asyncpg.Connection, tables: Sequence[str]) -> AsyncIterator[None]:
+    """Have these tables for oneself, but wait for them for a moment only: behind one that waits all readers wait.
 
-    Raises Busy where somebody keeps a table for longer.
+    All at once and first of all: whoever renames one and waits for the next stands in the way of a vacuum that has
+    the next and waits for the catalogue. Raises Busy where somebody keeps a table for longer.
     """
     await connection.execute(f"SET LOCAL lock_timeout = {SWAP_MS}")
     try:
+        await connection.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
         yield
-    except asyncpg.LockNotAvailableError as error:
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
         raise Busy("somebody reads the tables for long (a question, a dump): try again") from error
     await connection.execute("SET LOCAL lock_timeout = 0")
 

@@ -79,10 +79,12 @@ class EventStore:
             return await reader.recent_requests(connection, timedelta(seconds=window))
 
     async def projected(self) -> int:
-        """Position up to which ``calls`` and ``call_legs`` have come."""
+        """Position up to which ``calls`` and ``call_legs`` are right."""
         async with self._connection() as connection:
             position = await connection.fetchval(
-                "SELECT position FROM checkpoints WHERE projection = $1", CALLS
+                "SELECT least(position, (SELECT min(position) - 1 FROM folds_due)) FROM checkpoints"
+                " WHERE projection = $1",
+                CALLS,
             )
             return int(position or 0)
 

@@ -119,7 +119,8 @@ async def one_call(
         if row is None:
             return None
         facts = await reader.read_calls(connection, [(enterprise, row["call_id"])], chats, (1 << 63) - 1)
-    return {**row_shown(row, CALL_COLUMNS), **shown_call(facts)}
+    archived = {} if facts else {"archived": True}
+    return {**row_shown(row, CALL_COLUMNS), **shown_call(facts), **archived}
 
 
 async def list_customers(pool: asyncpg.Pool, enterprise: str | None, limit: int, after: str | None) -> Page:

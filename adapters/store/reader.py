@@ -1,14 +1,18 @@
 """Reading facts: below the horizon in the readers' order, and by call for whoever wakes one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 
 import asyncpg
 import asyncpg.pool
 import msgspec
 
+from adapters.store.archive import Archive
+from adapters.store.archive_index import Stream, places_of
+from adapters.store.partitions import OF_DIRECTORY, month_of
 from calls.events import EventError, read_event
 from calls.facts import DIRECTORY_STREAM, Fact, bridge_stream, delivery_stream, leg_stream
+from calls.order import in_order
 from projections.ports import Checkpoint
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -30,6 +34,11 @@ ORDER BY facts.incarnation, facts.xid, facts.position
 LIMIT $4
 """
 
+# The months are merged in order, each read from the checkpoint on. What PostgreSQL knows of a comparison of rows makes
+# it expect a handful of them, and sort all facts behind the checkpoint instead, for each batch anew.
+MERGED = "SET enable_sort = off"
+NO_LONGER_MERGED = "RESET enable_sort"
+
 # Only for whoever follows the one writer of this process: its transactions commit in the order of their positions.
 AFTER_POSITION = (
     f"SELECT {COLUMNS} FROM facts WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3"
@@ -38,22 +47,27 @@ AFTER_POSITION = (
 # Probe by probe: joined at once, a table that PostgreSQL has no figures of yet is read whole for each leg. OFFSET 0
 # keeps the planner from joining at once after all.
 OF_STREAMS = f"""
-SELECT {COLUMNS} FROM unnest($1::text[], $2::text[]) AS wanted (in_enterprise, in_stream)
+SELECT {COLUMNS} FROM unnest($1::text[], $2::text[], $4::date[]) AS wanted (in_enterprise, in_stream, in_month)
 CROSS JOIN LATERAL (
     SELECT * FROM facts
-    WHERE enterprise = in_enterprise AND stream = in_stream AND position <= $3 OFFSET 0
+    WHERE month = in_month AND enterprise = in_enterprise AND stream = in_stream AND position <= $3 OFFSET 0
 ) AS told
 ORDER BY position
 """
 
+OF_DIRECTORIES = (
+    f"SELECT {COLUMNS} FROM facts WHERE month = $4 AND stream = $1 AND position <= $2"
+    " AND ($3::text IS NULL OR enterprise = $3) ORDER BY position"
+)
+
 LEGS_OF_CALLS = """
-SELECT other.enterprise, other.unique_id
+SELECT other.enterprise, other.unique_id, other.call_id
 FROM unnest($1::text[], $2::text[]) AS wanted (in_enterprise, leg)
 CROSS JOIN LATERAL (
     SELECT enterprise, call_id FROM {call_legs} WHERE enterprise = in_enterprise AND unique_id = leg OFFSET 0
 ) AS mine
 CROSS JOIN LATERAL (
-    SELECT enterprise, unique_id FROM {call_legs} legs
+    SELECT enterprise, unique_id, call_id FROM {call_legs} legs
     WHERE legs.enterprise = mine.enterprise AND legs.call_id = mine.call_id OFFSET 0
 ) AS other
 """
@@ -79,6 +93,7 @@ WHERE calls.outcome <> 'open' AND calls.last_position > $3 AND calls.last_positi
                    AND NOT (
                        told @> '{"notice": true}' AND NOT EXISTS (
                            SELECT FROM facts rung WHERE rung.enterprise = calls.enterprise
+                           AND rung.month = facts_month('leg/' || calls.call_id)
                            AND rung.stream = 'notice/' || chat.chat_id || '/' || calls.call_id AND rung.version > 1
                        )
                    )
@@ -86,7 +101,7 @@ WHERE calls.outcome <> 'open' AND calls.last_position > $3 AND calls.last_positi
       END
       FROM (
           SELECT kind, position, convert_from(body, 'UTF8')::jsonb AS told FROM facts
-          WHERE facts.enterprise = calls.enterprise
+          WHERE facts.month = facts_month('leg/' || calls.call_id) AND facts.enterprise = calls.enterprise
             AND facts.stream = 'delivery/' || chat.chat_id || '/' || calls.call_id
           ORDER BY version DESC LIMIT 1
       ) AS last_word
@@ -98,7 +113,7 @@ JOIN call_legs legs ON legs.enterprise = calls.enterprise AND legs.call_id = cal
 WHERE calls.outcome <> 'open' AND calls.last_position > $3 AND legs.unique_id <> calls.call_id
   AND (
       SELECT kind FROM facts told
-      WHERE told.enterprise = legs.enterprise
+      WHERE told.month = facts_month('leg/' || legs.unique_id) AND told.enterprise = legs.enterprise
         AND told.stream = 'delivery/' || chat.chat_id || '/' || legs.unique_id
       ORDER BY version DESC LIMIT 1
   ) IN ('delivery_sent', 'delivery_edited')
@@ -109,11 +124,10 @@ SELECT enterprise, unique_id FROM call_legs WHERE lost
 # The newest fact that is older than the window. From the end backwards: min() of what is in the window would be
 # looked for from the first fact on.
 RECENT = """
-SELECT coalesce((
-    SELECT position FROM facts
-    WHERE recorded_at <= (SELECT recorded_at FROM facts ORDER BY position DESC LIMIT 1) - $1::interval
-    ORDER BY position DESC LIMIT 1
-), 0)
+WITH latest AS MATERIALIZED (SELECT recorded_at - $1::interval AS at FROM facts ORDER BY position DESC LIMIT 1)
+SELECT greatest(0, (
+    SELECT position FROM facts WHERE recorded_at <= (SELECT at FROM latest) ORDER BY position DESC LIMIT 1
+), (SELECT max(last_position) FROM archived WHERE last_recorded_at <= (SELECT at FROM latest)))
 """
 
 
@@ -148,9 +162,11 @@ async def read_below_horizon(
 ) -> Read:
     """The next facts that nothing can come before any more, none of them behind ``upto``."""
     last_wanted = (upto.incarnation, str(upto.xid), upto.position) if upto else (None, None, None)
+    await connection.execute(MERGED)
     rows = await connection.fetch(
         BELOW_HORIZON, after.incarnation, str(after.xid), after.position, limit, *last_wanted
     )
+    await connection.execute(NO_LONGER_MERGED)
     if not rows:
         return Read([], after)
     last = rows[-1]
@@ -166,7 +182,11 @@ async def read_streams(connection: Connection, streams: Iterable[tuple[str, str]
     """All facts of these (enterprise, stream), by position."""
     wanted = list(streams)
     rows = await connection.fetch(
-        OF_STREAMS, [enterprise for enterprise, _ in wanted], [stream for _, stream in wanted], upto
+        OF_STREAMS,
+        [enterprise for enterprise, _ in wanted],
+        [stream for _, stream in wanted],
+        upto,
+        [month_of(stream) for _, stream in wanted],
     )
     return [fact(row) for row in rows]
 
@@ -178,11 +198,13 @@ async def read_calls(
     upto: int,
     *,
     call_legs: str = "call_legs",
+    archive: Archive | None = None,
 ) -> list[Fact]:
     """All facts of the calls that these (enterprise, UniqueId) belong to, by position.
 
     Legs, their bridges, and deliveries to ``chats`` (enterprise, chat_id). Which legs make a call is read off
-    ``call_legs``; a leg that is not there comes alone.
+    ``call_legs``; a leg that is not there comes alone. A call of which anything is archived is read from the
+    ``archive`` too; without one it is left out as a whole.
     """
     rows = await connection.fetch(
         LEGS_OF_CALLS.format(call_legs=call_legs),
@@ -200,14 +222,46 @@ async def read_calls(
         for chat_id in chats_of.get(enterprise, ())
     }
     facts = await read_streams(connection, streams, upto)
-    bridges = {
-        (told.enterprise, bridge_stream(bridge))
-        for told in facts
-        if told.kind in {"bridge", "bridge_leave"} and (bridge := _bridge(told.body))
-    }
-    facts += await read_streams(connection, bridges, upto) if bridges else []
+    facts += await archive.streams(connection, streams, upto) if archive else []
+    bridges = {(told.enterprise, bridge_stream(bridge)) for told in facts if (bridge := _bridge_of(told))}
+    if bridges:
+        facts += await read_streams(connection, bridges, upto)
+        facts += await archive.streams(connection, bridges, upto) if archive else []
+    if archive is None and (archived := await places_of(connection, streams | bridges)):
+        facts = _without_archived(facts, archived.keys(), {(row[0], row[1]): row[2] for row in rows})
     facts.sort(key=lambda told: told.position)
-    return facts
+    return in_order(facts)
+
+
+def _without_archived(
+    facts: list[Fact], archived: Collection[Stream], call_of: dict[Stream, str]
+) -> list[Fact]:
+    """Leave out calls that are archived in part; ``call_of``: of each (enterprise, UniqueId)."""
+
+    def call(enterprise: str, stream: str) -> Stream:
+        kind, _, leg = stream.partition("/")
+        leg = leg if kind == "leg" else leg.partition("/")[2]
+        return enterprise, call_of.get((enterprise, leg), leg)
+
+    gone = {call(*stream) for stream in archived}
+    users: dict[Stream, set[Stream]] = {}
+    for told in facts:
+        if bridge := _bridge_of(told):
+            users.setdefault((told.enterprise, bridge_stream(bridge)), set()).add(
+                call(told.enterprise, told.stream)
+            )
+    for stream in archived:
+        gone |= users.get(stream, set())
+    return [
+        told
+        for told in facts
+        if not users.get((told.enterprise, told.stream), {call(told.enterprise, told.stream)}) <= gone
+    ]
+
+
+def _bridge_of(told: Fact) -> str:
+    """The bridge that a leg's fact names, or nothing."""
+    return _bridge(told.body) if told.kind in {"bridge", "bridge_leave"} else ""
 
 
 def _bridge(body: bytes) -> str:
@@ -220,13 +274,7 @@ def _bridge(body: bytes) -> str:
 
 async def read_directories(connection: Connection, upto: int, enterprise: str | None = None) -> list[Fact]:
     """The directory facts of one enterprise or of all, by position."""
-    rows = await connection.fetch(
-        f"SELECT {COLUMNS} FROM facts WHERE stream = $1 AND position <= $2"
-        " AND ($3::text IS NULL OR enterprise = $3) ORDER BY position",
-        DIRECTORY_STREAM,
-        upto,
-        enterprise,
-    )
+    rows = await connection.fetch(OF_DIRECTORIES, DIRECTORY_STREAM, upto, enterprise, OF_DIRECTORY)
     return [fact(row) for row in rows]
 
 

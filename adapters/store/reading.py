@@ -1,6 +1,6 @@
 """What the fold of calls reads: facts below the horizon, and by call (projections.ports.FactReader)."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -9,8 +9,10 @@ import asyncpg
 
 from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store import reader
+from adapters.store.archive import Archive
+from adapters.store.archive_index import places_of
 from adapters.store.reader import Connection
-from calls.facts import DIRECTORY_CHANGED, Fact
+from calls.facts import DIRECTORY_CHANGED, CallArchived, Fact, leg_stream
 from calls.order import Order, in_order
 from calls.switchboard import EMPTY
 from projections.hosts import HostRow
@@ -29,12 +31,15 @@ UNION SELECT enterprise, unique_id FROM {call_legs} WHERE lost
 """
 # The newest fact that is older than the window before a position; from the end backwards, as reader.RECENT.
 BEFORE_WINDOW: Final = """
-SELECT coalesce((
-    SELECT position FROM facts WHERE position <= $2 AND recorded_at <= (
-        SELECT recorded_at FROM facts WHERE position <= $2 ORDER BY position DESC LIMIT 1
-    ) - $1::interval
+WITH latest AS MATERIALIZED (
+    SELECT recorded_at - $1::interval AS at FROM facts WHERE position <= $2 ORDER BY position DESC LIMIT 1
+)
+SELECT greatest(0, (
+    SELECT position FROM facts WHERE position <= $2 AND recorded_at <= (SELECT at FROM latest)
     ORDER BY position DESC LIMIT 1
-), 0)
+), (
+    SELECT max(last_position) FROM archived WHERE last_position <= $2 AND last_recorded_at <= (SELECT at FROM latest)
+))
 """
 BEFORE_TIME: Final = """
 SELECT coalesce((
@@ -60,7 +65,8 @@ theirs AS (
     UNION SELECT 'leg/' || unique_id FROM inside
 )
 SELECT min(facts.occurred_at) AS first, (SELECT array_agg(call_id) FROM touched) AS calls
-FROM theirs JOIN facts ON facts.enterprise = $1 AND facts.stream = theirs.stream AND facts.position <= $4
+FROM theirs JOIN facts ON facts.month = facts_month(theirs.stream) AND facts.enterprise = $1
+  AND facts.stream = theirs.stream AND facts.position <= $4
 """
 LIVE_OF: Final = f"""
 SELECT {reader.COLUMNS} FROM facts
@@ -71,7 +77,19 @@ SELECT {reader.COLUMNS} FROM facts
 WHERE enterprise = $1 AND source = 'recovery' AND occurred_at >= $2 AND position <= $3
 ORDER BY occurred_at, position
 """
-BEGUN: Final = "SELECT min(position) FROM facts WHERE enterprise = $1 AND kind <> $2"
+BEGUN: Final = """
+SELECT least((SELECT min(position) FROM facts WHERE enterprise = $1 AND kind <> $2),
+             (SELECT min(first_position) FROM archived WHERE enterprise = $1))
+"""
+# Up to where rows tell of an enterprise; from the first recovered fact on that is not folded in, they do not.
+FOLDED: Final = """
+SELECT least((SELECT position FROM checkpoints WHERE projection = $2),
+             (SELECT position - 1 FROM folds_due WHERE enterprise = $1))
+"""
+OF_TOUCHED: Final = """
+SELECT unique_id, call_id FROM {call_legs} WHERE enterprise = $1 AND call_id = ANY($2)
+AND EXISTS (SELECT FROM archived WHERE enterprise = $1)
+"""
 EARLIEST: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -84,6 +102,8 @@ class CallReading:
     def __init__(self, pool: asyncpg.Pool, suffix: str = "", names: Collection[Name] = NAMES) -> None:
         self._pool = pool
         self.suffix, self.names = suffix, names
+        self.archive: Archive | None = None
+        """Where it is known, calls are read from it too."""
         self.projection = f"{LIVE}{suffix}"
 
     @asynccontextmanager
@@ -117,7 +137,11 @@ class CallReading:
         """All facts up to a position of the calls that these legs belong to, in order."""
         async with self.connection() as connection:
             call_legs = f"call_legs{self.suffix}"
-            return in_order(await reader.read_calls(connection, list(legs), (), upto, call_legs=call_legs))
+            return in_order(
+                await reader.read_calls(
+                    connection, list(legs), (), upto, call_legs=call_legs, archive=self.archive
+                )
+            )
 
     async def directories(self, upto: int, enterprise: str | None = None) -> list[Fact]:
         """All directory facts up to a position."""
@@ -156,27 +180,53 @@ class CallReading:
                 row = await connection.fetchrow(self.sql(IN_STRETCH), enterprise, after, begin, upto)
                 assert row is not None, "an aggregate has one row"
                 if row["first"] is None or row["first"] >= begin:
-                    return Stretch(after, begin, frozenset(row["calls"] or ()))
+                    return await self._without_archived(
+                        connection, enterprise, after, begin, row["calls"] or ()
+                    )
                 begin = _before(row["first"], EMPTY)
             row = await connection.fetchrow(self.sql(IN_STRETCH), enterprise, 0, EARLIEST, upto)
-            return Stretch(0, EARLIEST, frozenset((row and row["calls"]) or ()))
+            calls = (row and row["calls"]) or ()
+            return await self._without_archived(connection, enterprise, 0, EARLIEST, calls)
+
+    async def _without_archived(
+        self, connection: Connection, enterprise: str, after: int, since: datetime, calls: Collection[str]
+    ) -> Stretch:
+        """A stretch but for calls of which something is archived: their rows stay as they are."""
+        rows = await connection.fetch(self.sql(OF_TOUCHED), enterprise, list(calls))
+        legs = {row[0]: row[1] for row in rows}
+        archived = await places_of(connection, [(enterprise, leg_stream(leg)) for leg in legs])
+        kept = {legs[stream[4:]] for _, stream in archived}
+        still = frozenset(leg_stream(leg) for leg, call in legs.items() if call in kept)
+        return Stretch(after, since, frozenset(calls) - kept, still)
 
     async def facts_of(self, enterprise: str, stretch: Stretch, upto: int) -> AsyncIterator[list[Fact]]:
         """The facts of a stretch, in the order of folding, in pages."""
         async with self.connection() as connection:
             order = Order(await connection.fetchval(BEGUN, enterprise, DIRECTORY_CHANGED) or 0)
             rows = await connection.fetch(RECOVERED_OF, enterprise, stretch.since, upto)
-        order.add(map(reader.fact, rows))
+            folded = await connection.fetchval(FOLDED, enterprise, self.projection) or 0
+        order.add(await self._foldable(map(reader.fact, rows), stretch, folded))
         after = stretch.after
         while True:
             async with self.connection() as connection:
                 rows = await connection.fetch(LIVE_OF, enterprise, after, upto, PAGE)
-            page = [ordered for row in rows for ordered in order.upto(reader.fact(row))]
+            told = await self._foldable(map(reader.fact, rows), stretch, folded)
+            page = [ordered for fact in told for ordered in order.upto(fact)]
             if len(rows) < PAGE:
                 yield [*page, *order.rest()]
                 return
             yield page
             after = rows[-1][0]
+
+    async def _foldable(self, facts: Iterable[Fact], stretch: Stretch, folded: int) -> list[Fact]:
+        """All but those of calls that stay as they are; what came new for one of these is parked."""
+        told = []
+        for fact in facts:
+            if fact.stream not in stretch.still:
+                told.append(fact)
+            elif fact.position > folded:
+                await self.park(LIVE, fact, f"CallArchived: {CallArchived()}")
+        return told
 
     async def park(self, place: str, fact: Fact, reason: str) -> None:
         """Keep a fact that could not be folded."""

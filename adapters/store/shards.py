@@ -11,13 +11,16 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import asyncpg
 import msgspec
 
 from adapters.memory import calm_collector
 from adapters.store import reader
+from adapters.store.archive import Archive, open_archive
+from adapters.store.archive_merge import Merged, Recovered
 from adapters.store.reader import Connection
 from adapters.store.reading import BEGUN, EARLIEST, CallReading
 from adapters.store.tables import (
@@ -33,19 +36,20 @@ from adapters.store.tables import (
     share_row,
     write_hosts,
 )
-from calls.facts import DIRECTORY_CHANGED, KNOWN_KINDS, NEWEST, UNFOLDED_KINDS, Fact
+from calls.facts import DIRECTORY_CHANGED, NEWEST, UNFOLDED_KINDS, Fact
 from calls.order import Order
 from projections.calls import CallsFold
 from projections.live import park_all, project
-from projections.ports import Checkpoint, Fenced, ProjectionError, Rows
+from projections.ports import Checkpoint, Fenced, Rows
 from projections.rebuild import Plan
+from projections.unknown import EVENTS, require_known
 
 BATCH: Final = 20_000
 """Facts folded between two commits: the larger, the fewer calls are told before their end."""
 PAGE: Final = 2_000
 
 NEXT: Final = """
-SELECT position, enterprise, stream, version, kind, source, occurred_at, body FROM facts
+SELECT position, enterprise, stream, version, kind, source, occurred_at, body{place} FROM facts
 WHERE (incarnation, xid, position) > ($1, $2::text::xid8, $3)
   AND (incarnation, xid, position) <= ($4, $5::text::xid8, $6)
   AND enterprise = ANY($7) AND kind <> ALL($8) AND source <> 'recovery'
@@ -80,6 +84,8 @@ class Work(msgspec.Struct, frozen=True):
     plan: Plan
     upto: Checkpoint
     shards: tuple[int, ...]
+    archive: str = ""
+    """Folder of the archive."""
 
 
 class Shard(msgspec.Struct, frozen=True):
@@ -102,22 +108,15 @@ async def read_shards(source: Connection | asyncpg.Pool) -> list[Shard]:
     return [Shard(row[0], row[1], Checkpoint(row[2], row[3], row[4]), *row[5:]) for row in rows]
 
 
-class UnknownKind(ProjectionError):
-    """A rebuild by a version that does not know every kind would leave out what a newer one wrote."""
-
-    def __init__(self, fact: Fact) -> None:
-        super().__init__(
-            f"the fact at position {fact.position} of enterprise {fact.enterprise} is of the kind {fact.kind!r},"
-            " which this version does not know: use the version that wrote it, or a newer one"
-        )
-
-
 class ShardReading(CallReading):
     """Reads for the enterprises of one shard, by the tables beside the live ones."""
 
-    def __init__(self, pool: asyncpg.Pool, work: Work, enterprises: Sequence[str]) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, work: Work, enterprises: Sequence[str], archive: Archive | None
+    ) -> None:
         super().__init__(pool, work.suffix, work.plan.names)
         self._enterprises = list(enterprises)
+        self.archive = archive
 
     async def unforgotten(self, upto: int) -> list[tuple[str, str]]:
         """Likewise, of these enterprises."""
@@ -132,20 +131,29 @@ class ShardReading(CallReading):
 class ShardFold:
     """Folds one shard up to the plan's end. ``folded`` is told how many facts each batch had."""
 
-    def __init__(self, pool: asyncpg.Pool, work: Work, shard: Shard, folded: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        work: Work,
+        shard: Shard,
+        folded: Callable[[int], None],
+        archive: Archive | None,
+    ) -> None:
         self._pool, self._work, self._shard, self._folded = pool, work, shard, folded
-        self._reading = ShardReading(pool, work, shard.enterprises)
+        self._archive = archive if archive and archive.of(shard.enterprises) else None
+        self._merged: Merged | None = None
+        self._reading = ShardReading(pool, work, shard.enterprises, self._archive)
         names = work.plan.names
         self._fold = CallsFold(detailed="legs" in names or "agents" in names)
         self._skipped = [*UNFOLDED_KINDS, *([DIRECTORY_CHANGED] if work.plan.latest else [])]
         self._recovered: dict[str, _Recovered] = {}
 
     async def run(self) -> None:
-        """Raises UnknownKind, Fenced where another process folds the same shard, ReaderTrouble."""
+        """Raises UnknownKind, NewerShape, Fenced where another process folds the same shard, ReaderTrouble."""
         checkpoint = self._shard.checkpoint
         await self._load(checkpoint)
         while True:
-            rows = await self._next(checkpoint)
+            rows, place = await self._take(checkpoint)
             done = len(rows) < BATCH
             await self._fold_all(rows)
             self._fold.touch(self._shard.enterprises)
@@ -153,7 +161,7 @@ class ShardFold:
                 for recovered in self._recovered.values():
                     async for fact in recovered.rest():
                         await self._apply(fact)
-            reached = self._work.upto if done else await self._place(rows[-1][0])
+            reached = self._work.upto if done else place or await self._place(rows[-1][0])
             await self._write(self._fold.take(), checkpoint, reached, len(rows), done=done)
             checkpoint = reached
             self._folded(len(rows))
@@ -163,7 +171,10 @@ class ShardFold:
     async def _load(self, checkpoint: Checkpoint) -> None:
         reading, fold, upto = self._reading, self._fold, self._work.upto
         latest = self._work.plan.latest
-        fold.remember(await reading.directories(NEWEST if latest else checkpoint.position))
+        directories = await reading.directories(NEWEST if latest else checkpoint.position)
+        for fact in directories:
+            require_known(fact)
+        await park_all(reading, fold.remember(directories))
         fold.hosts.remember(
             [row for row in await reading.hosts() if row.enterprise in self._shard.enterprises]
         )
@@ -176,14 +187,26 @@ class ShardFold:
                 await park_all(reading, fold.wake(enterprise, facts))
         async with reading.connection() as connection:
             found = await connection.fetch(WITH_RECOVERED, self._shard.enterprises, upto.position)
-        for row in found:
-            self._recovered[row[0]] = await _Recovered.begin(reading, row[0], checkpoint, upto)
+        recovered = {row[0] for row in found}
+        if self._archive:
+            enterprises = self._shard.enterprises
+            told = self._archive.live(enterprises, checkpoint, upto, self._skipped)
+            self._merged = Merged(told, partial(self._next, placed=True), checkpoint, BATCH)
+            recovered |= {one.enterprise for one in self._archive.of(enterprises) if one.recovered}
+        for enterprise in recovered:
+            self._recovered[enterprise] = await _Recovered.begin(reading, enterprise, checkpoint, upto)
 
-    async def _next(self, after: Checkpoint) -> list[asyncpg.Record]:
+    async def _take(self, after: Checkpoint) -> tuple[Sequence[Any], Checkpoint | None]:
+        """The next facts; with the place of the last where that is known."""
+        if self._merged is None:
+            return await self._next(after), None
+        return await self._merged.next(BATCH, after)
+
+    async def _next(self, after: Checkpoint, *, placed: bool = False) -> list[asyncpg.Record]:
         upto = self._work.upto
         async with self._reading.connection() as connection:
             rows: list[asyncpg.Record] = await connection.fetch(
-                NEXT,
+                NEXT.format(place=", incarnation, xid::text::bigint" if placed else ""),
                 after.incarnation,
                 str(after.xid),
                 after.position,
@@ -202,7 +225,7 @@ class ShardFold:
             assert row is not None, "facts stay"
             return Checkpoint(*row)
 
-    async def _fold_all(self, rows: Sequence[asyncpg.Record]) -> None:
+    async def _fold_all(self, rows: Sequence[Any]) -> None:
         late, see = self._recovered, self._fold.hosts.see if "hosts" in self._work.plan.names else None
         fold = self._fold
         exchange = fold.exchange
@@ -213,8 +236,8 @@ class ShardFold:
                     await self._apply(earlier)
             if see:
                 see(fact)
-            if fact.kind not in KNOWN_KINDS:
-                raise UnknownKind(fact)
+            if kind not in EVENTS:
+                require_known(fact)
             mine = exchange(enterprise)
             if kind == DIRECTORY_CHANGED or mine.misses(fact):
                 await project(fold, fact, self._reading, self._work.upto.position)
@@ -226,8 +249,7 @@ class ShardFold:
 
     async def _apply(self, fact: Fact) -> None:
         """Fold a recovered fact."""
-        if fact.kind not in KNOWN_KINDS:
-            raise UnknownKind(fact)
+        require_known(fact)
         self._fold.hosts.see(fact)
         await project(self._fold, fact, self._reading, self._work.upto.position)
 
@@ -273,9 +295,18 @@ _DETAILS: Final = (("legs", "legs"), ("agents", "call_agents"))
 class _Recovered:
     """The recovered facts of one enterprise, page by page in the order of their times."""
 
-    def __init__(self, reading: CallReading, enterprise: str, order: Order, upto: int) -> None:
+    def __init__(
+        self,
+        reading: CallReading,
+        enterprise: str,
+        order: Order,
+        upto: int,
+        reached: tuple[datetime, int],
+    ) -> None:
         self._reading, self._enterprise, self._order, self._upto = reading, enterprise, order, upto
-        self._reached: tuple[datetime, int] | None = None
+        self._reached = reached
+        archive = reading.archive
+        self._archived = Recovered(archive, enterprise, reached, upto) if archive else None
         self._more = True
 
     @classmethod
@@ -289,10 +320,11 @@ class _Recovered:
             )
         order = Order(begun)
         order.pass_by(checkpoint.position)
-        found = cls(reading, enterprise, order, upto.position)
-        if folded is not None:
-            found._reached = (folded, -1)
-        return found
+        if reading.archive:
+            also = reading.archive.folded_until(enterprise, checkpoint.position)
+            folded = max((at for at in (folded, also) if at is not None), default=None)
+        reached = (EARLIEST, 0) if folded is None else (folded, -1)
+        return cls(reading, enterprise, order, upto.position, reached)
 
     async def before(self, fact: Fact) -> AsyncIterator[Fact]:
         """Those that come before a fact that was not recovered."""
@@ -314,26 +346,29 @@ class _Recovered:
     async def _page(self) -> bool:
         if not self._more:
             return False
-        reached = self._reached or (EARLIEST, 0)
         async with self._reading.connection() as connection:
-            rows = await connection.fetch(RECOVERED, self._enterprise, self._upto, *reached, PAGE)
+            rows = await connection.fetch(RECOVERED, self._enterprise, self._upto, *self._reached, PAGE)
         self._more = len(rows) == PAGE
-        if rows:
-            last = reader.fact(rows[-1])
-            self._reached = (last.occurred_at, last.position)
-            self._order.add(map(reader.fact, rows))
-        return bool(rows)
+        page = [reader.fact(row) for row in rows]
+        if page:
+            self._reached = (page[-1].occurred_at, page[-1].position)
+        if self._archived:
+            page = self._archived.merged(page, last=not self._more)
+        self._order.add(page)
+        return bool(page)
 
 
 async def fold_shards(work: Work, told: Callable[[int, int], None]) -> None:
     """Fold the shards of ``work`` one after the other; ``told`` gets (shard, facts) after each batch."""
-    pool = await asyncpg.create_pool(work.dsn, min_size=1, max_size=2)
+    # Months are merged in order, as reader.MERGED says why.
+    pool = await asyncpg.create_pool(work.dsn, min_size=1, max_size=2, server_settings={"enable_sort": "off"})
     async with pool:
+        archive = await open_archive(pool, Path(work.archive) if work.archive else None)
         known = {shard.shard: shard for shard in await read_shards(pool)}
         for number in work.shards:
             shard = known[number]
             if not shard.done:
-                await ShardFold(pool, work, shard, partial(told, number)).run()
+                await ShardFold(pool, work, shard, partial(told, number), archive).run()
 
 
 async def _main() -> int:

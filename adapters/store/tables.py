@@ -3,7 +3,7 @@
 A rebuild writes the same tables beside the live ones, under names with a suffix.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import asyncpg
@@ -18,7 +18,7 @@ from calls.details import LegPlace, Share
 from projections.calls import FOLD_VERSION
 from projections.hosts import HostRow
 from projections.names import NAMES, Name
-from projections.ports import Checkpoint, Fenced, NameOf, Rows
+from projections.ports import Checkpoint, Due, Fenced, NameOf, Rows
 
 CALL_COLUMNS: Final = (
     "enterprise",
@@ -202,10 +202,32 @@ class CallTables(CallReading):
             f" ON CONFLICT (enterprise, call_id) DO UPDATE SET ({columns}) = ({changed})"
         )
 
-    async def write(self, rows: Rows, old: Checkpoint, new: Checkpoint, name_of: NameOf) -> None:
-        """Write rows and checkpoint in one transaction; raises Fenced where ``old`` is not the checkpoint."""
+    async def due(self) -> dict[str, Due]:
+        """What was noted to be folded anew, by enterprise."""
+        async with self.connection() as connection:
+            rows = await connection.fetch("SELECT enterprise, since, position FROM folds_due")
+            return {row[0]: Due(row[1], row[2]) for row in rows}
+
+    async def write(
+        self,
+        rows: Rows,
+        old: Checkpoint,
+        new: Checkpoint,
+        name_of: NameOf,
+        due: Mapping[str, Due] | None = None,
+    ) -> None:
+        """Write rows and checkpoint in one transaction; raises Fenced where ``old`` is not the checkpoint.
+
+        ``due``: what is to be folded anew from now on, of all enterprises; None where that stays as it was.
+        """
         async with self.connection() as connection, connection.transaction():
             await self._move_checkpoint(connection, old, new)
+            if due is not None:
+                await connection.execute("DELETE FROM folds_due")
+                await connection.executemany(
+                    "INSERT INTO folds_due (enterprise, since, position) VALUES ($1, $2, $3)",
+                    [(enterprise, one.since, one.position) for enterprise, one in due.items()],
+                )
             changed = columns_of([*[(call.enterprise, call.call_id) for call in rows.calls], *rows.gone], 2)
             touched: dict[str, set[tuple[object, ...]]] = {one.table: set() for one in self.sums}
             if changed[0]:

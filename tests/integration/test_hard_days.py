@@ -1,10 +1,10 @@
-"""Days on which the same people overlap, events come twice and hangups hours late: live and rebuilt rows are the same."""
+"""Days on which the same people overlap, events come twice and hangups hours late: live and rebuilt are the same."""
 
 import random
 
 import pytest
 
-import tests.histories as histories
+from tests import histories
 from tests.histories import making
 from tests.storing import projected
 

@@ -98,9 +98,7 @@ async def test_what_was_lost_and_recovered_makes_the_rows_of_an_undisturbed_day(
 async def test_a_day_that_was_never_heard_of_live_is_told_by_the_first_directory(database):
     chance = random.Random(3)
     told = mixed(chance, ["2-1", "2-20", "1-8"])
-    ago = [
-        msgspec.structs.replace(fact, occurred_at=fact.occurred_at - timedelta(days=40)) for fact in told
-    ]
+    ago = [msgspec.structs.replace(fact, occurred_at=fact.occurred_at - timedelta(days=40)) for fact in told]
     async with projected(database.dsn) as here:
         await here.tell(*KNOWN)
         for piece in imports(ago, chance):

@@ -95,7 +95,9 @@ def test_legs_tell_who_is_at_their_end_and_when():
     assert leader.left_at is not None
     assert leader.entered_at < leader.left_at < leader.hung_up_at == leader.last_at
     roles = sorted(place.role for place in places)
-    assert roles == ["customer", "local", "local", "local", "person", "person"], "as the row of the call names them"
+    assert roles == ["customer", "local", "local", "local", "person", "person"], (
+        "as the row of the call names them"
+    )
 
 
 def test_a_call_that_is_told_again_has_the_details_of_its_last_state():
