@@ -26,15 +26,14 @@ from adapters.store.reading import BEGUN, EARLIEST, CallReading
 from adapters.store.tables import (
     BELONGINGS,
     CALL_COLUMNS,
-    LEG_COLUMNS,
     OF_CALLS,
     SHARE_COLUMNS,
     call_row,
     columns_of,
     copy,
-    leg_row,
     share_row,
     write_hosts,
+    write_legs,
 )
 from calls.facts import DIRECTORY_CHANGED, NEWEST, UNFOLDED_KINDS, Fact
 from calls.order import Order
@@ -270,16 +269,13 @@ class ShardFold:
                 raise Fenced(old)
             keys = [(call.enterprise, call.call_id) for call in rows.calls]
             stale = [*[key for key in keys if key not in rows.fresh], *rows.gone]
-            tables = ["calls"]
-            tables += [table for name, table in _DETAILS if name in names]
+            gone = columns_of(stale, 2)
             if stale:
-                for table in tables:
-                    await connection.execute(
-                        f"DELETE FROM {table}{suffix} source WHERE {OF_CALLS}", *columns_of(stale, 2)
-                    )
+                for table in ("calls", *(["call_agents"] if "agents" in names else [])):
+                    await connection.execute(f"DELETE FROM {table}{suffix} source WHERE {OF_CALLS}", *gone)
             await copy(connection, f"calls{suffix}", CALL_COLUMNS, list(map(call_row, rows.calls)))
             if "legs" in names:
-                await copy(connection, f"legs{suffix}", LEG_COLUMNS, [leg_row(*leg) for leg in rows.legs])
+                await write_legs(connection, suffix, rows, gone)
             if "agents" in names:
                 shares = [share_row(*share) for share in rows.shares]
                 await copy(connection, f"call_agents{suffix}", SHARE_COLUMNS, shares)
@@ -287,9 +283,6 @@ class ShardFold:
                 await connection.execute(self._reading.sql(BELONGINGS), *columns_of(rows.belongings, 4))
             if "hosts" in names:
                 await write_hosts(connection, suffix, rows.hosts)
-
-
-_DETAILS: Final = (("legs", "legs"), ("agents", "call_agents"))
 
 
 class _Recovered:
