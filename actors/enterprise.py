@@ -268,9 +268,10 @@ class Enterprise:
 
     def told(self, actor: LegActor) -> None:
         """A leader told its call anew."""
-        call = actor.call
-        if not self.quiet and call is not None:
-            self.show(actor, call)
+        if self.quiet:
+            return  # all are told once more when everything is known
+        if actor.call is not None:
+            self.show(actor, actor.call)
         self.watch(actor)
 
     def show(self, actor: LegActor, call: Call) -> None:

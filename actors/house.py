@@ -153,8 +153,8 @@ class House:
         for enterprise in self.enterprises.values():
             enterprise.quiet, enterprise.recovering = False, True
             for actor in list(enterprise.actors.values()):
-                if actor.call is not None and actor.leader == actor.unique_id:
-                    open_calls += 1
+                if actor.leg is not None and actor.leader == actor.unique_id:
+                    open_calls += actor.call is not None
                     enterprise.told(actor)
             enterprise.recovering = False
         log.info("calls recovered", calls=open_calls, seconds=round(self._clock.monotonic() - begun, 3))

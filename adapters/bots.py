@@ -12,6 +12,7 @@ from adapters.directory.bots import PREVIEW, BotSource, BotTokenMissingError
 from adapters.preview.botapi import PreviewBotApi
 from adapters.secret import Secret
 from adapters.telegram.api import BotApi
+from adapters.telegram.clients import Clients
 from adapters.telegram.outbox import Outbox
 
 log = structlog.get_logger(__name__)
@@ -20,7 +21,7 @@ log = structlog.get_logger(__name__)
 class Bots:
     """Gives the outbox a bot for every enterprise, anew whenever a secret changes, and lets each bot listen.
 
-    ``client`` speaks, ``ear`` asks for updates (each bot keeps a connection), ``inside`` does both in the preview.
+    ``mouths`` speak, ``ears`` ask for updates (each bot keeps a connection), ``inside`` does both in the preview.
     """
 
     def __init__(
@@ -28,14 +29,14 @@ class Bots:
         outbox: Outbox,
         preview: PreviewBotApi,
         telegram_api: str,
-        client: httpx.AsyncClient,
+        mouths: Clients,
         inside: httpx.AsyncClient,
         listening: Listening,
-        ear: httpx.AsyncClient,
+        ears: Clients,
     ) -> None:
         self._outbox, self._preview, self._base = outbox, preview, telegram_api
-        self._client, self._inside = client, inside
-        self._listening, self._ear = listening, ear
+        self._mouths, self._inside = mouths, inside
+        self._listening, self._ears = listening, ears
         self._known: dict[str, tuple[BotSource, str]] = {}
 
     def previewed(self, enterprise: str) -> bool:
@@ -46,7 +47,7 @@ class Bots:
     def bot(self, enterprise: str) -> BotApi | None:
         """The bot of an enterprise; None where it has none that can speak."""
         known = self._known.get(enterprise)
-        return None if known is None else self._bot(enterprise, known[1], self._client)
+        return None if known is None else self._bot(enterprise, known[1], self._mouths)
 
     def replace(self, secrets: Mapping[str, SecretEntry]) -> None:
         """Make the outbox speak by these bots; a bot whose token cannot be read is reported and silent.
@@ -67,19 +68,19 @@ class Bots:
             if self._known.get(number) == (entry.bot, token) and not self._outbox.bot_off(number):
                 continue
             self._known[number] = (entry.bot, token)
-            self._outbox.set_bot(number, self._bot(number, token, self._client))
+            self._outbox.set_bot(number, self._bot(number, token, self._mouths))
         self._listening.replace(self._listeners())
 
-    def _bot(self, number: str, token: str, client: httpx.AsyncClient) -> BotApi:
+    def _bot(self, number: str, token: str, clients: Clients) -> BotApi:
         if token == PREVIEW:
             return self._preview.bot(number, self._inside)
-        return BotApi(Secret(token), self._base, client)
+        return BotApi(Secret(token), self._base, clients.of(token))
 
     def _listeners(self) -> dict[str, Listener]:
         """Each bot once, for all enterprises that it speaks for."""
         found: dict[str, Listener] = {}
         for number, (_, token) in sorted(self._known.items()):
-            bot = self._bot(number, token, self._ear)
+            bot = self._bot(number, token, self._ears)
             before = found[bot.key].enterprises if bot.key in found else ()
             found[bot.key] = Listener(bot, (*before, number), polled=token != PREVIEW)
         return found

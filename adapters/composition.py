@@ -65,7 +65,7 @@ from adapters.store.horizon import Watch
 from adapters.store.log import EventStore
 from adapters.store.tables import CallTables
 from adapters.store.writer import Writer
-from adapters.telegram.api import http_client
+from adapters.telegram.clients import Clients
 from adapters.telegram.limits import LONGEST_WINDOW
 from adapters.telegram.outbox import Outbox
 from adapters.telegram.past import Past
@@ -113,7 +113,7 @@ class Service:
             url=settings.base_url,
         )
         self.store = EventStore(pool, self.writer)
-        turns = Turns(lambda: self.writer.pressed)
+        turns = Turns(lambda: self.writer.pressure)
         self.subscribers = Subscribers(self.store, self.clock)
         self.past = Past(lambda calls: read_histories(pool, calls), self._past_known)
         self.outbox = Outbox(
@@ -226,10 +226,10 @@ class Service:
         self.led = False
         """True once this process has held the writer's lock."""
 
-    def open_bots(self, client: httpx.AsyncClient, inside: httpx.AsyncClient, ear: httpx.AsyncClient) -> None:
+    def open_bots(self, mouths: Clients, inside: httpx.AsyncClient, ears: Clients) -> None:
         """Bots speak and listen through these clients; called once, before anything is shown."""
         api = self.settings.telegram_api
-        self.bots = Bots(self.outbox, self.preview, api, client, inside, self.listening, ear)
+        self.bots = Bots(self.outbox, self.preview, api, mouths, inside, self.listening, ears)
 
     def _page_base(self, enterprise: str) -> str:
         """Where readers of an enterprise's messages are signed in: those of the preview, at this machine."""
@@ -493,9 +493,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         tracing = await stack.enter_async_context(set_up_tracing(settings.otel))
         database, pool = await stack.enter_async_context(open_store(settings))
         service = Service(settings, database, pool, tracing)
-        client = await stack.enter_async_context(http_client())
-        inside = await stack.enter_async_context(service.preview.client())
-        # each bot that listens keeps a connection: those may not come out of the cards' number
-        ear = await stack.enter_async_context(http_client(connections=None))
-        service.open_bots(client, inside, ear)
+        mouths = await stack.enter_async_context(Clients.for_cards())
+        ears = await stack.enter_async_context(Clients.for_listening())
+        service.open_bots(mouths, await stack.enter_async_context(service.preview.client()), ears)
         yield service

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import uvicorn
 
 from adapters.composition import Service
 from adapters.http.protocol import HostProtocol
-from adapters.memory import calm_collector
+from adapters.memory import FOLDING, SERVING, calm_collector
 
 log = structlog.get_logger(__name__)
 
@@ -131,8 +132,10 @@ class Serving:
 
     async def _lead(self) -> None:
         await self._service.writer.leading.wait()
+        calm_collector(FOLDING)
         await self._service.begin()
-        calm_collector()
+        gc.collect()
+        calm_collector(SERVING)
         log.info("leading", instance=self._service.instance)
 
     async def _listen(self, bound: socket.socket | None, metrics: socket.socket | None) -> None:

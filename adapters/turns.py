@@ -9,16 +9,19 @@ import asyncio
 from collections.abc import Callable
 
 REST = 16.0
-"""Seconds of rest for a second of work while hosts wait: each worker has a seventeenth of the time then."""
+"""Most seconds of rest for a second of work while hosts wait: each worker has a seventeenth of the time then."""
+HOSTS = 8
+"""So many hosts that wait at once are worth as many seconds of rest as there were of work."""
 LONGEST_REST = 0.25
 
 
 class Turns:
-    """Gives other tasks of the loop their turn; ``pressed`` says whether many hosts wait just now."""
+    """Gives other tasks of the loop their turn; ``pressure`` says how many hosts wait just now."""
 
-    def __init__(self, pressed: Callable[[], bool]) -> None:
-        self._pressed = pressed
+    def __init__(self, pressure: Callable[[], int]) -> None:
+        self._pressure = pressure
 
     async def give_way(self, worked: float) -> None:
         """Returns when it is the worker's turn again, after ``worked`` seconds without a pause."""
-        await asyncio.sleep(min(worked * REST, LONGEST_REST) if self._pressed() else 0)
+        rest = worked * min(self._pressure() / HOSTS, REST)
+        await asyncio.sleep(min(rest, LONGEST_REST))

@@ -302,6 +302,7 @@ async def load(fold: CallsFold, facts: FactReader, checkpoint: Checkpoint) -> No
         told.setdefault(fact.enterprise, []).append(fact)
     for enterprise, known in told.items():
         await park_all(facts, fold.wake(enterprise, known))
+        await asyncio.sleep(0)  # thousands of calls may be open, and hosts wait
 
 
 async def project(fold: CallsFold, fact: Fact, facts: FactReader, upto: int) -> None:

@@ -48,6 +48,8 @@ AT_LEAST: Final = 1.0
 """Seconds that a poll takes which brought nothing, whoever answers it."""
 APART: Final = 0.05
 """Seconds between the beginnings of two bots: hundreds that ask all at once would hold up the cards."""
+LISTED_APART: Final = 0.5
+"""Seconds between two bots that tell Telegram their commands."""
 _TROUBLE: Final[frozenset[State]] = frozenset(
     {"second poller", "webhook elsewhere", "unreachable", "refused"}
 )
@@ -115,6 +117,7 @@ class Listening:
         self._chance, self._monotonic, self._again, self._knock = chance, monotonic, again, knock
         self._ears: dict[str, _Ear] = {}
         self._active = False
+        self._listing = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
 
@@ -245,14 +248,30 @@ class Listening:
         else:
             await bot.delete_webhook()
         ear.begun = True
-        own = self._language(ear.listener.enterprises[0])
+        if self._group is not None:
+            self._group.create_task(self._list_commands(ear), name=f"bot {bot.key} lists its commands")
+
+    async def _list_commands(self, ear: _Ear) -> None:
+        """One bot after the other: nobody waits for it, and cards are made of the same time."""
+        async with self._listing:
+            if ear.task is None or self._stopping.is_set():
+                return
+            own = self._language(ear.listener.enterprises[0])
+            try:
+                await ear.listener.bot.set_my_commands(commands(own))
+                for language in TEXTS:
+                    await ear.listener.bot.set_my_commands(commands(language), language)
+            except TelegramError as error:
+                # chats then do not list them; they are heard all the same
+                log.warning("the commands of a bot are not listed", reason=str(error))
+            await self._stops_within(LISTED_APART)
+
+    async def _stops_within(self, seconds: float) -> None:
         try:
-            await bot.set_my_commands(commands(own))
-            for language in TEXTS:
-                await bot.set_my_commands(commands(language), language)
-        except TelegramError as error:
-            # chats then do not list them; they are heard all the same
-            log.warning("the commands of a bot are not listed", reason=str(error))
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
 
     async def _poll(self, ear: _Ear) -> None:
         begun = self._monotonic()

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import asyncpg
 
 from adapters.bot.texts import TEXTS
-from adapters.store.tables import CALL_COLUMNS, CUSTOMER_COLUMNS
+from adapters.store.columns import CALL_COLUMNS, CUSTOMER_COLUMNS
 from calls.call import Call, Phase
 from calls.card_texts import WORDS
 from calls.cards import listed, local_time

@@ -141,6 +141,5 @@ async def _rename_rows(connection: asyncpg.Connection, person: Person) -> None:
         await connection.execute("SELECT 1 FROM checkpoints WHERE projection = $1 FOR UPDATE", LIVE)
         for sql in _RENAME:
             await connection.execute(sql, person.enterprise, number, pseudonym)
-        keys = ([person.enterprise] * 2, [number, pseudonym])
-        await connection.execute(sums.CUSTOMERS.count(""), *keys)
-        await connection.execute(sums.CUSTOMERS.forget(""), *keys)
+        keys = {(person.enterprise, number), (person.enterprise, pseudonym)}
+        await sums.recount(connection, "", {sums.CUSTOMERS: keys})

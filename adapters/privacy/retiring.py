@@ -514,7 +514,7 @@ async def _rename(connection: asyncpg.Connection, strangers: Strangers) -> bool:
         )
         await _rename_agents(connection, strangers, calls)
         phones = {phone for new, row in zip(told, rows, strict=True) for phone in (new[1], row[1]) if phone}
-        await _recount(connection, sums.CUSTOMERS, [(number, phone) for phone in sorted(phones)])
+        await sums.recount(connection, "", {sums.CUSTOMERS: {(number, phone) for phone in phones}})
         await connection.execute(
             "DELETE FROM retired_legs WHERE enterprise = $1 AND unique_id = ANY($2)", number, legs
         )
@@ -535,12 +535,5 @@ async def _rename_agents(connection: asyncpg.Connection, strangers: Strangers, c
         "UPDATE call_agents SET extension = $4 WHERE enterprise = $1 AND call_id = $2 AND extension = $3",
         [(number, row["call_id"], row["extension"], new) for row, new in changed],
     )
-    keys = {(number, one, row["day"]) for row, new in changed for one in (row["extension"], new)}
-    await _recount(connection, sums.AGENTS, sorted(keys))
-
-
-async def _recount(connection: asyncpg.Connection, table: sums.Sum, keys: Sequence[tuple[Any, ...]]) -> None:
-    if keys:
-        columns = [list(column) for column in zip(*keys, strict=True)]
-        await connection.execute(table.count(""), *columns)
-        await connection.execute(table.forget(""), *columns)
+    keys = {(number, str(one), str(row["day"])) for row, new in changed for one in (row["extension"], new)}
+    await sums.recount(connection, "", {sums.AGENTS: keys})

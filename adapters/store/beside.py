@@ -15,11 +15,12 @@ import msgspec
 from adapters.analysts.live import bind
 from adapters.store import sums
 from adapters.store.archive import open_archive
+from adapters.store.columns import CALL_COLUMNS, CUSTOMER_COLUMNS, LEG_COLUMNS, SHARE_COLUMNS
 from adapters.store.queries import row_shown
 from adapters.store.reader import Connection
 from adapters.store.reading import LIVE, read_checkpoint
 from adapters.store.shards import Shard, Work, read_shards
-from adapters.store.tables import CALL_COLUMNS, LEG_COLUMNS, SHARE_COLUMNS, CallTables
+from adapters.store.tables import CallTables
 from projections.hosts import HostRow
 from projections.names import NAMES, TABLES, Name
 from projections.ports import Busy, Checkpoint, ProjectionError
@@ -36,7 +37,6 @@ SWAP_MS: Final = 1_000
 DUE_WITHIN: Final = 60.0
 DUE_POLL: Final = 0.2
 REBUILD_LOCK: Final = 0x63616C6C_72656264  # "callrebd"
-CUSTOMER_COLUMNS: Final = (*sums.CUSTOMERS.columns, "name")
 COMPARED: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "calls": (("enterprise", "call_id"), CALL_COLUMNS),
     "customers": (("enterprise", "phone"), CUSTOMER_COLUMNS),

@@ -11,8 +11,8 @@ import asyncpg
 import msgspec
 
 from adapters.store import reader
+from adapters.store.columns import CALL_COLUMNS, CUSTOMER_COLUMNS
 from adapters.store.shown import shown_call
-from adapters.store.tables import CALL_COLUMNS, CUSTOMER_COLUMNS
 
 MOST = 500
 

@@ -17,24 +17,23 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from adapters.memory import calm_collector
+from adapters.memory import FOLDING, calm_collector
 from adapters.store import reader
 from adapters.store.archive import Archive, open_archive
 from adapters.store.archive_merge import Merged, Recovered
-from adapters.store.reader import Connection
-from adapters.store.reading import BEGUN, EARLIEST, CallReading
-from adapters.store.tables import (
-    BELONGINGS,
+from adapters.store.columns import (
     CALL_COLUMNS,
+    LEG_COLUMNS,
     OF_CALLS,
     SHARE_COLUMNS,
     call_row,
-    columns_of,
-    copy,
+    leg_row,
     share_row,
-    write_hosts,
-    write_legs,
 )
+from adapters.store.puts import Puts
+from adapters.store.reader import Connection
+from adapters.store.reading import BEGUN, EARLIEST, CallReading
+from adapters.store.tables import columns_of
 from calls.facts import DIRECTORY_CHANGED, NEWEST, UNFOLDED_KINDS, Fact
 from calls.order import Order
 from projections.calls import CallsFold
@@ -143,6 +142,7 @@ class ShardFold:
         self._merged: Merged | None = None
         self._reading = ShardReading(pool, work, shard.enterprises, self._archive)
         names = work.plan.names
+        self._puts = Puts(work.suffix, names, calls=False)
         self._fold = CallsFold(detailed="legs" in names or "agents" in names)
         self._skipped = [*UNFOLDED_KINDS, *([DIRECTORY_CHANGED] if work.plan.latest else [])]
         self._recovered: dict[str, _Recovered] = {}
@@ -273,16 +273,36 @@ class ShardFold:
             if stale:
                 for table in ("calls", *(["call_agents"] if "agents" in names else [])):
                     await connection.execute(f"DELETE FROM {table}{suffix} source WHERE {OF_CALLS}", *gone)
-            await copy(connection, f"calls{suffix}", CALL_COLUMNS, list(map(call_row, rows.calls)))
+            await _copy(connection, f"calls{suffix}", CALL_COLUMNS, list(map(call_row, rows.calls)))
             if "legs" in names:
-                await write_legs(connection, suffix, rows, gone)
+                await _replace_legs(connection, suffix, rows, gone)
             if "agents" in names:
                 shares = [share_row(*share) for share in rows.shares]
-                await copy(connection, f"call_agents{suffix}", SHARE_COLUMNS, shares)
-            if rows.belongings:
-                await connection.execute(self._reading.sql(BELONGINGS), *columns_of(rows.belongings, 4))
-            if "hosts" in names:
-                await write_hosts(connection, suffix, rows.hosts)
+                await _copy(connection, f"call_agents{suffix}", SHARE_COLUMNS, shares)
+            await self._puts.write(connection, rows)
+
+
+async def _replace_legs(
+    connection: Connection, suffix: str, rows: Rows, changed: Sequence[list[str]]
+) -> None:
+    """Put the legs of the calls told in the place of those that the ``changed`` calls had, wherever these stood."""
+    if changed[0]:
+        await connection.execute(f"DELETE FROM legs{suffix} source WHERE {OF_CALLS}", *changed)
+    legs = {(number, leg.unique_id): leg_row(number, call_id, leg) for number, call_id, leg in rows.legs}
+    if legs:
+        await connection.execute(
+            f"DELETE FROM legs{suffix} WHERE (enterprise, unique_id)"
+            " IN (SELECT * FROM unnest($1::text[], $2::text[]))",
+            *columns_of(list(legs), 2),
+        )
+        await _copy(connection, f"legs{suffix}", LEG_COLUMNS, list(legs.values()))
+
+
+async def _copy(
+    connection: Connection, table: str, columns: Sequence[str], records: Sequence[tuple[object, ...]]
+) -> None:
+    if records:
+        await connection.copy_records_to_table(table, records=records, columns=columns)
 
 
 class _Recovered:
@@ -369,7 +389,7 @@ async def _main() -> int:
     loop = asyncio.get_running_loop()
     told = await loop.run_in_executor(None, sys.stdin.buffer.readline)
     work = msgspec.json.decode(told, type=Work)
-    calm_collector()
+    calm_collector(FOLDING)
 
     def say(shard: int, facts: int) -> None:
         print(f"{shard} {facts}", flush=True)  # noqa: T201 - that is the protocol

@@ -1,14 +1,21 @@
 """Tables summed up from others by SQL: ``customers`` and ``traffic`` from calls, ``agents`` from call_agents.
 
-A sum is counted anew for the keys that a batch has touched, or for all at the end of a rebuild: the same query, so
-the same rows.
+A sum is counted anew for the keys of which a batch has changed something, or for all at the end of a rebuild: the same
+query, so the same rows.
 """
 
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from adapters.store.columns import OF_CALLS
+from adapters.store.reader import Connection
 from projections.names import SUMS
+
+Key = tuple[str, ...]
+"""A key of a sum, as PostgreSQL writes its values."""
 
 
 class Sum(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,20 +35,37 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
         """All columns, the keys in front."""
         return (*[key for key, _, _ in self.keys], *[column for column, _ in self.ofs])
 
-    def touched(self, source: str, of: str) -> str:
-        """Query of the keys that the rows of ``source`` with the call ids ``of`` count in."""
-        told = ", ".join(what for _, _, what in self.keys)
-        return f"SELECT DISTINCT {told} FROM {source} source WHERE {of} AND {self.where}"
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What of the source its columns are made of."""
+        return tuple(sorted(set(re.findall(r"source\.(\w+)", " ".join(what for _, what in self.ofs)))))
+
+    def told(self, suffix: str) -> str:
+        """Query of what the rows of given calls tell the sum: (table, key, call and values)."""
+        keys = ", ".join(f"({what})::text" for _, _, what in self.keys)
+        values = "".join(f", source.{column}::text" for column in self.reads)
+        return (
+            f"SELECT '{self.table}', ARRAY[{keys}], ARRAY[source.call_id{values}]"
+            f" FROM {self.source}{suffix} source WHERE {OF_CALLS} AND {self.where}"
+        )
+
+    def wanted(self, place: int) -> str:
+        """The keys that are counted, given as arrays of texts, the first of this place."""
+        arrays = ", ".join(f"${place + number}::text[]" for number in range(len(self.keys)))
+        names = ", ".join(key for key, _, _ in self.keys)
+        typed = ", ".join(f"{key}::{kind} AS {key}" for key, kind, _ in self.keys)
+        return (
+            f"wanted_{self.table} AS MATERIALIZED (SELECT {typed} FROM unnest({arrays}) AS given ({names}))"
+        )
 
     def count(self, suffix: str) -> str:
-        """Count the keys given as one array a column."""
-        arrays = ", ".join(f"${place}::{kind}[]" for place, (_, kind, _) in enumerate(self.keys, 1))
+        """Count what is wanted."""
         names = ", ".join(key for key, _, _ in self.keys)
         joined = " AND ".join(f"{what} = wanted.{key}" for key, _, what in self.keys)
         excluded = ", ".join(f"excluded.{column}" for column in self.columns)
         return (
             f"INSERT INTO {self.table}{suffix} ({', '.join(self.columns)})"
-            f" {self._select(suffix, f'JOIN unnest({arrays}) AS wanted ({names}) ON {joined}')}"
+            f" {self._select(suffix, f'JOIN wanted_{self.table} wanted ON {joined}')}"
             f" ON CONFLICT ({names}) DO UPDATE SET ({', '.join(self.columns)}) = ({excluded})"
         )
 
@@ -50,13 +74,11 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
         return f"INSERT INTO {self.table}{suffix} ({', '.join(self.columns)}) {self._select(suffix, '')}"
 
     def forget(self, suffix: str) -> str:
-        """Delete the keys given as one array a column that nothing counts in any more."""
-        arrays = ", ".join(f"${place}::{kind}[]" for place, (_, kind, _) in enumerate(self.keys, 1))
-        names = ", ".join(key for key, _, _ in self.keys)
+        """Delete what is wanted and counts nothing any more."""
         mine = " AND ".join(f"mine.{key} = wanted.{key}" for key, _, _ in self.keys)
         joined = " AND ".join(f"{what} = wanted.{key}" for key, _, what in self.keys)
         return (
-            f"DELETE FROM {self.table}{suffix} mine USING unnest({arrays}) AS wanted ({names})"
+            f"DELETE FROM {self.table}{suffix} mine USING wanted_{self.table} wanted"
             f" WHERE {mine} AND NOT EXISTS (SELECT FROM {self.source}{suffix} source"
             f" WHERE {joined} AND {self.where})"
         )
@@ -152,3 +174,41 @@ TRAFFIC: Final = Sum(
 )
 ALL: Final = {one.table: one for one in (CUSTOMERS, AGENTS, TRAFFIC)}
 assert tuple(ALL) == SUMS
+
+
+Told = frozenset[tuple[str, Key, tuple[str | None, ...]]]
+"""What rows tell sums: (table, key, call and values)."""
+
+
+async def told(
+    connection: Connection, wanted: Sequence[Sum], suffix: str, changed: Sequence[Sequence[str]]
+) -> Told:
+    """What the rows of these calls tell now; ``changed``: their enterprises and ids."""
+    if not wanted or not changed[0]:
+        return frozenset()
+    rows = await connection.fetch(" UNION ALL ".join(one.told(suffix) for one in wanted), *changed)
+    return frozenset((table, tuple(key), tuple(values)) for table, key, values in rows)
+
+
+def touched(before: Told, after: Told) -> dict[Sum, set[Key]]:
+    """The keys to count anew: an open call is written many times before it tells a sum something else."""
+    found: dict[Sum, set[Key]] = {}
+    for table, key, _ in before ^ after:
+        found.setdefault(ALL[table], set()).add(key)
+    return found
+
+
+async def recount(connection: Connection, suffix: str, keys: Mapping[Sum, Collection[Key]]) -> None:
+    """Count these keys anew in one statement."""
+    steps: list[str] = []
+    arrays: list[list[str]] = []
+    for one in ALL.values():
+        if wanted := keys.get(one):
+            steps += [
+                one.wanted(len(arrays) + 1),
+                f"counted_{one.table} AS ({one.count(suffix)})",
+                f"gone_{one.table} AS ({one.forget(suffix)})",
+            ]
+            arrays += [list(column) for column in zip(*sorted(wanted), strict=True)]
+    if steps:
+        await connection.execute(f"WITH {', '.join(steps)} SELECT", *arrays)

@@ -75,7 +75,7 @@ class Writer:
         self._partitions = Partitions()
         self._stopping = False
         self._ticking = False
-        self._pressed_until = 0.0
+        self._pressed_until, self._pressure = 0.0, 0
         self.stands_by = True
         """True while another instance writes; False also while the lock is being taken anew."""
         self.leading = asyncio.Event()
@@ -113,9 +113,9 @@ class Writer:
             asyncio.get_running_loop().call_later(TICK, self._tick)
 
     @property
-    def pressed(self) -> bool:
-        """True while so many facts come at once that what follows from them should wait."""
-        return asyncio.get_running_loop().time() < self._pressed_until
+    def pressure(self) -> int:
+        """How many facts came at once just now, 0 where so few that what follows from them need not wait."""
+        return self._pressure if asyncio.get_running_loop().time() < self._pressed_until else 0
 
     @property
     def waiting(self) -> int:
@@ -190,7 +190,7 @@ class Writer:
             default=LONGEST_COMMIT,
         )
         if len(batch) >= PRESSING:
-            self._pressed_until = loop.time() + PRESSED_FOR
+            self._pressed_until, self._pressure = loop.time() + PRESSED_FOR, len(batch)
         begun = perf_counter()
         recorded_at = self._clock.now()
         try:

@@ -99,16 +99,9 @@ class _Redaction(logging.Filter):
 _REDACTION: Final = _Redaction()
 
 
-def http_client(connections: int | None = 200) -> httpx.AsyncClient:
-    """One client for all bots, with keep-alive; to be closed by whoever asked for it.
-
-    ``connections``: at most so many at once. Listening takes one a bot all the time: it wants a client of its own.
-    """
-    return httpx.AsyncClient(
-        timeout=TIMEOUT,
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=50, keepalive_expiry=30.0),
-        follow_redirects=False,
-    )
+def http_client() -> httpx.AsyncClient:
+    """A client for a few bots, with keep-alive; to be closed by whoever asked for it (for many: clients.Clients)."""
+    return httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
 
 
 class BotApi:

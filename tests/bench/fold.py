@@ -8,7 +8,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 
-from adapters.memory import calm_collector
+from adapters.memory import FOLDING, calm_collector
 from calls.directory import Directory
 from calls.events import read_event
 from calls.exchange import Exchange
@@ -50,7 +50,7 @@ def noticed(call: list[HostEvent]) -> list[tuple[str, str, bytes]]:
 
 def main() -> None:
     told = facts(EVENTS)
-    calm_collector()  # as in the service
+    calm_collector(FOLDING)  # as in a rebuild
     begun = time.perf_counter()
     for fact in told:
         read_event(fact.body)

@@ -11,7 +11,7 @@ from tests.bench.processes import BenchError, child, free_port, run_json, scratc
 from tests.bench.results import Row
 
 RATE = 500.0
-ENTERPRISES = 240
+ENTERPRISES = 50
 WARM = 3.0
 EACH = 0.05
 """Seconds between two looks."""

@@ -18,9 +18,9 @@ from typing import Any
 import asyncpg
 
 from adapters.store.beside import COMPARED
+from adapters.store.columns import CALL_COLUMNS, LEG_COLUMNS, SHARE_COLUMNS, call_row, leg_row, share_row
 from adapters.store.lock import settle_incarnation
 from adapters.store.partitions import month_of
-from adapters.store.tables import CALL_COLUMNS, LEG_COLUMNS, SHARE_COLUMNS, call_row, leg_row, share_row
 from calls.facts import Fact
 from calls.order import in_order
 from projections.calls import FOLD_VERSION, CallsFold

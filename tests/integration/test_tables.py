@@ -393,3 +393,24 @@ async def test_a_store_that_goes_away_for_a_moment_delays_rows_and_loses_none(da
         here.live.stop()
         await asyncio.wait_for(following, 10)
         assert (await here.rebuild()).differences == []
+
+
+async def test_a_call_that_tells_a_sum_nothing_new_leaves_it_alone(database):
+    async with projected(database.dsn) as here:
+        await here.tell(*KNOWN, *told("2-1", 7))
+
+        async def stands() -> list[tuple[str, int]]:
+            """Every row of the sums as PostgreSQL's own place of it: another where it was written again."""
+            tables = ("customers", "agents", "traffic")
+            found = [
+                await here.connection.fetch(f"SELECT ctid::text, xmin::text FROM {one}") for one in tables
+            ]
+            assert all(found)
+            return [tuple(row) for rows in found for row in rows]
+
+        before, position = await stands(), (await here.rows("calls"))[0]["last_position"]
+        late = told("2-1", 7)[-1]
+        await here.tell(msgspec.structs.replace(late, body=late.body.replace(b"}", b', "Twice": 1}', 1)))
+        assert (await here.rows("calls"))[0]["last_position"] > position
+        assert await stands() == before
+        assert await here.connection.fetchval("SELECT sum(begun) FROM traffic") == 1
