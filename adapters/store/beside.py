@@ -181,7 +181,7 @@ class Beside(Following):
             await self._own.execute(
                 f"CREATE TABLE {table}{self.suffix} (LIKE {table} INCLUDING ALL EXCLUDING INDEXES){stored}"
             )
-            await self._index(table, early=True)
+            await self._index(self._own, table, early=True)
         await self._own.execute(
             "INSERT INTO rebuilds (suffix, plan, incarnation, xid, position) VALUES ($1, $2, $3, $4::text::xid8, $5)",
             self.suffix,
@@ -199,18 +199,18 @@ class Beside(Following):
             [(number, mine, events) for number, (events, mine) in enumerate(dealt) if mine],
         )
 
-    async def _index(self, table: str, *, early: bool) -> None:
+    async def _index(self, connection: Connection, table: str, *, early: bool) -> None:
         """Make the indexes that the live table has; ``early``: its key and those that filling needs, else the rest."""
-        for name, definition, key in await self._own.fetch(INDEXES, table):
+        for name, definition, key in await connection.fetch(INDEXES, table):
             if (key or name in WANTED_EARLY) != early:
                 continue
             columns = definition.partition(" USING ")[2]
             unique = "UNIQUE " if definition.startswith("CREATE UNIQUE") else ""
-            await self._own.execute(
-                f"CREATE {unique}INDEX {name}{self.suffix} ON {table}{self.suffix} USING {columns}"
+            await connection.execute(
+                f"CREATE {unique}INDEX IF NOT EXISTS {name}{self.suffix} ON {table}{self.suffix} USING {columns}"
             )
             if key:
-                await self._own.execute(
+                await connection.execute(
                     f"ALTER TABLE {table}{self.suffix} ADD CONSTRAINT {name}{self.suffix}"
                     f" PRIMARY KEY USING INDEX {name}{self.suffix}"
                 )
@@ -230,16 +230,32 @@ class Beside(Following):
         """When all shards are folded: count the sums, name the customers, make the indexes, note how far it all is."""
         if await self.checkpoint() >= self.upto:
             return  # it was finished before it was interrupted
+        counted = [one.table for one in self.sums]
+        folded = [table for table in self.tables if table not in counted]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._count(names, counted))
+            group.create_task(self._make_ready(folded))
+        await self._move_checkpoint(self._own, Checkpoint(), self.upto)
+
+    async def _count(self, names: dict[tuple[str, str], str | None], counted: Sequence[str]) -> None:
         async with self._own.transaction():
             for one in self.sums:
+                await self._own.execute(
+                    f"TRUNCATE {one.table}{self.suffix}"
+                )  # counted before an interruption
                 await self._own.execute(one.count_all(self.suffix))
             if "customers" in self.names:
                 await self.rename(self._own, names)
-            for table in self.tables:
-                await self._index(table, early=False)
-            await self._move_checkpoint(self._own, Checkpoint(), self.upto)
-        for table in self.tables:
+            for table in counted:
+                await self._index(self._own, table, early=False)
+        for table in counted:
             await self._own.execute(f"ANALYZE {table}{self.suffix}")
+
+    async def _make_ready(self, folded: Sequence[str]) -> None:
+        async with self.connection() as connection:
+            for table in folded:
+                await self._index(connection, table, early=False)
+                await connection.execute(f"ANALYZE {table}{self.suffix}")
 
     # against the live tables
 
@@ -260,9 +276,13 @@ class Beside(Following):
             if table not in COMPARED:
                 continue
             keys, columns = COMPARED[table]
-            names = ", ".join(columns)
-            live = await self._only(connection, names, keys, table, table + self.suffix)
-            rebuilt = await self._only(connection, names, keys, table + self.suffix, table)
+            other = table + self.suffix
+            differing = await connection.fetch(_differing(table, other, keys, columns))
+            if not differing:
+                continue
+            wanted = [list(column) for column in zip(*differing, strict=True)]
+            live = await self._rows(connection, table, keys, columns, wanted)
+            rebuilt = await self._rows(connection, other, keys, columns, wanted)
             for key in sorted(live.keys() | rebuilt.keys()):
                 mine, theirs = live.get(key), rebuilt.get(key)
                 found.append(
@@ -275,11 +295,21 @@ class Beside(Following):
                 )
         return found
 
-    async def _only(
-        self, connection: Connection, names: str, keys: Sequence[str], one: str, other: str
+    async def _rows(
+        self,
+        connection: Connection,
+        table: str,
+        keys: Sequence[str],
+        columns: Sequence[str],
+        wanted: Sequence[Sequence[str]],
     ) -> dict[tuple[str, ...], asyncpg.Record]:
-        """Rows that the one table has and the other has not in that form, by key."""
-        rows = await connection.fetch(f"SELECT {names} FROM {one} EXCEPT SELECT {names} FROM {other}")
+        """Rows of these keys, as texts one list a column, by key."""
+        arrays = ", ".join(f"${place}::text[]" for place in range(1, len(keys) + 1))
+        told = ", ".join(f"{key}::text" for key in keys)
+        rows = await connection.fetch(
+            f"SELECT {', '.join(columns)} FROM {table} WHERE ({told}) IN (SELECT * FROM unnest({arrays}))",
+            *wanted,
+        )
         return {tuple(str(row[key]) for key in keys): row for row in rows}
 
     async def swap(self) -> None:
@@ -355,6 +385,20 @@ class Former(Following):
                 await rename(self._own, table, ASIDE, OLD)
             await bind(self._own)
         await self._own.execute(SWAP_CHECKPOINTS, LIVE, LIVE + OLD)
+
+
+def _differing(one: str, other: str, keys: Sequence[str], columns: Sequence[str]) -> str:
+    """Query of the keys, as texts, of rows that two tables do not both have in the same form.
+
+    One pass over both; EXCEPT, this way and that, takes three times as long.
+    """
+    told = ", ".join(f"coalesce(one.{key}, other.{key})::text" for key in keys)
+    same = " AND ".join(f"one.{key} = other.{key}" for key in keys)
+    ours, theirs = (", ".join(f"{side}.{column}" for column in columns) for side in ("one", "other"))
+    return (
+        f"SELECT {told} FROM {one} one FULL JOIN {other} other ON {same}"
+        f" WHERE ROW({ours}) IS DISTINCT FROM ROW({theirs})"
+    )
 
 
 @asynccontextmanager

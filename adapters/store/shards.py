@@ -373,8 +373,9 @@ class _Recovered:
 
 async def fold_shards(work: Work, told: Callable[[int, int], None]) -> None:
     """Fold the shards of ``work`` one after the other; ``told`` gets (shard, facts) after each batch."""
-    # Months are merged in order, as reader.MERGED says why.
-    pool = await asyncpg.create_pool(work.dsn, min_size=1, max_size=2, server_settings={"enable_sort": "off"})
+    # Months are merged in order, as reader.MERGED says why. What a crash of the server takes back is folded again.
+    settings = {"enable_sort": "off", "synchronous_commit": "off"}
+    pool = await asyncpg.create_pool(work.dsn, min_size=1, max_size=2, server_settings=settings)
     async with pool:
         archive = await open_archive(pool, Path(work.archive) if work.archive else None)
         known = {shard.shard: shard for shard in await read_shards(pool)}
