@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
-from adapters.store.archive_months import Moved, Mover, Wanted, alone
+from adapters.archive.moving import Moved, Mover, Wanted, alone
 from adapters.store.partitions import MOST_MOVED, later
 from calls.directory import changes
 from calls.facts import NewFact

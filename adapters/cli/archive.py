@@ -11,14 +11,14 @@ import asyncpg
 import click
 import msgspec
 
+from adapters.archive.back import Restored, check, restore
+from adapters.archive.files import pyarrow
+from adapters.archive.folder import FOLDER
+from adapters.archive.moving import Moved, Mover, Wanted, alone
 from adapters.cli.failures import CommandFailed
 from adapters.cli.progress import Portion, portions
 from adapters.opening import open_store
 from adapters.settings import Settings, load_settings
-from adapters.store.archive import FOLDER
-from adapters.store.archive_back import Restored, check, restore
-from adapters.store.archive_files import pyarrow
-from adapters.store.archive_months import Moved, Mover, Wanted, alone
 from otel.logs import configure_logs
 
 SHOWN = 20

@@ -12,13 +12,13 @@ import asyncpg
 import click
 import msgspec
 
+from adapters.archive.folder import FOLDER
 from adapters.cli.failures import CommandFailed
 from adapters.cli.progress import portions
 from adapters.opening import open_store
 from adapters.postgres.database import Database
 from adapters.rebuilding import fold_beside
 from adapters.settings import Settings, load_settings
-from adapters.store.archive import FOLDER
 from adapters.store.beside import Beside, Former
 from otel.logs import configure_logs
 from projections.calls import FOLD_VERSION

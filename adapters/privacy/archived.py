@@ -7,13 +7,13 @@ from typing import Final
 
 import asyncpg
 
+from adapters.archive.files import Row
+from adapters.archive.folder import FOLDER, Archive, Change, Changed, rewrite
+from adapters.archive.index import edges_of
 from adapters.postgres.database import Database
 from adapters.privacy import traces
 from adapters.privacy.person import Person
 from adapters.store import sums
-from adapters.store.archive import FOLDER, Archive, Change, Changed, rewrite
-from adapters.store.archive_files import Row
-from adapters.store.archive_index import edges_of
 from adapters.store.reading import LIVE
 from calls.deliveries import DELIVERY_KINDS
 from calls.facts import RECORDING_ADDED, RECORDING_FORGOTTEN

@@ -16,6 +16,8 @@ import asyncpg
 import msgspec
 
 from actors.ports import Clock, FactLog
+from adapters.archive.files import Row as ArchivedRow
+from adapters.archive.folder import FOLDER, Archive, ArchivedFile, Change
 from adapters.postgres.database import Database
 from adapters.privacy import traces
 from adapters.privacy.archived import elsewhere
@@ -24,8 +26,6 @@ from adapters.privacy.forgetting import AT_ONCE, EXPORTS, LONGEST, PAGE, WITHIN,
 from adapters.privacy.person import ForgetRefused
 from adapters.privacy.strangers import Strangers
 from adapters.store import sums
-from adapters.store.archive import FOLDER, Archive, ArchivedFile, Change
-from adapters.store.archive_files import Row as ArchivedRow
 from adapters.store.reading import LIVE
 from calls.deliveries import DELIVERY_KINDS
 from calls.facts import (

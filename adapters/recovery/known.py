@@ -13,8 +13,8 @@ from typing import Final
 import asyncpg
 import msgspec
 
+from adapters.archive.index import RECOVERED_AFTER, edges_of, places_of
 from adapters.postgres.errors import SERVER_TROUBLE
-from adapters.store.archive_index import RECOVERED_AFTER, edges_of, places_of
 from adapters.store.errors import StoreError
 from adapters.store.partitions import month_of
 from calls.facts import EVENT_KINDS

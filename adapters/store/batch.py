@@ -8,7 +8,7 @@ import asyncpg
 import msgspec
 
 from actors.ports import Appended, StoreUnavailable, VersionConflict
-from adapters.store.archive_index import archived_before, stream_key
+from adapters.archive.index import archived_before, stream_key
 from adapters.store.errors import FactRefused, OutOfTime
 from adapters.store.partitions import Partitions, month_of
 from adapters.store.pending import Pending

@@ -13,8 +13,8 @@ import asyncpg
 import msgspec
 
 from adapters.analysts.live import bind
+from adapters.archive.folder import open_archive
 from adapters.store import sums
-from adapters.store.archive import open_archive
 from adapters.store.columns import CALL_COLUMNS, CUSTOMER_COLUMNS, LEG_COLUMNS, SHARE_COLUMNS
 from adapters.store.queries import row_shown
 from adapters.store.reader import Connection

@@ -7,8 +7,8 @@ import asyncpg
 import asyncpg.pool
 import msgspec
 
-from adapters.store.archive import Archive
-from adapters.store.archive_index import Stream, places_of
+from adapters.archive.folder import Archive
+from adapters.archive.index import Stream, places_of
 from adapters.store.partitions import OF_DIRECTORY, month_of
 from calls.events import EventError, read_event
 from calls.facts import DIRECTORY_STREAM, Fact, bridge_stream, delivery_stream, leg_stream

@@ -7,10 +7,10 @@ from typing import Final
 
 import asyncpg
 
+from adapters.archive.folder import Archive
+from adapters.archive.index import places_of
 from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store import reader
-from adapters.store.archive import Archive
-from adapters.store.archive_index import places_of
 from adapters.store.reader import Connection
 from calls.facts import DIRECTORY_CHANGED, CallArchived, Fact, leg_stream
 from calls.order import Order, in_order

@@ -17,10 +17,10 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
+from adapters.archive.folder import Archive, open_archive
+from adapters.archive.merge import Merged, Recovered
 from adapters.memory import FOLDING, calm_collector
 from adapters.store import reader
-from adapters.store.archive import Archive, open_archive
-from adapters.store.archive_merge import Merged, Recovered
 from adapters.store.columns import (
     CALL_COLUMNS,
     LEG_COLUMNS,

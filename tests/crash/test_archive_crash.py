@@ -11,9 +11,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from adapters.archive.back import check
+from adapters.archive.folder import FOLDER, Archive
 from adapters.asterisk.sender import Sender, host_json
-from adapters.store.archive import FOLDER, Archive
-from adapters.store.archive_back import check
 from adapters.store.beside import REBUILD_LOCK
 from calls.scenarios import catalogue
 from projections.ports import ProjectionError

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from actors.ports import VersionConflict
+from adapters.archive.back import check, restore
+from adapters.archive.files import sha256_of
+from adapters.archive.folder import MANIFEST, Archive, ArchiveError, rewrite
+from adapters.archive.moving import Mover, alone
 from adapters.rebuilding import fold_beside
 from adapters.recordings.register import Register
-from adapters.store.archive import MANIFEST, Archive, ArchiveError, rewrite
-from adapters.store.archive_back import check, restore
-from adapters.store.archive_files import sha256_of
-from adapters.store.archive_months import Mover, alone
 from adapters.store.beside import Beside
 from adapters.store.partitions import later, month_of
 from adapters.store.reader import unsettled_calls
@@ -76,7 +76,7 @@ async def an_archived_leg(connection, enterprise="0367"):
 
 async def test_an_interrupted_rebuild_goes_on_in_the_middle_of_a_file(database, tmp_path, monkeypatch):
     monkeypatch.setattr("adapters.store.shards.BATCH", 37)
-    monkeypatch.setattr("adapters.store.archive_files.GROUP", 16)
+    monkeypatch.setattr("adapters.archive.files.GROUP", 16)
     async with projected(database.dsn) as here:
         await filled(here, each=3)
         await archive(here.connection, tmp_path)
@@ -200,7 +200,7 @@ async def test_a_writer_that_knows_nothing_of_the_archive_goes_on_with_the_versi
 
 
 async def test_what_came_late_is_archived_into_the_same_file(database, tmp_path, monkeypatch):
-    monkeypatch.setattr("adapters.store.archive_files.GROUP", 16)
+    monkeypatch.setattr("adapters.archive.files.GROUP", 16)
     async with projected(database.dsn) as here:
         await filled(here, each=3)
         before = [tuple(row) for row in await here.connection.fetch(EVERYTHING)]
@@ -366,11 +366,11 @@ async def test_whatever_fails_on_the_way_each_fact_is_read_once(database, tmp_pa
 
         with monkeypatch.context() as patched:
             if place == "finish":
-                patched.setattr("adapters.store.archive.sync_folder", fail)
+                patched.setattr("adapters.archive.folder.sync_folder", fail)
             elif place == "keep":
-                patched.setattr("adapters.store.archive_months.keep", fail)
+                patched.setattr("adapters.archive.moving.keep", fail)
             else:
-                patched.setattr("adapters.store.archive.write_manifest", fail)
+                patched.setattr("adapters.archive.folder.write_manifest", fail)
             with pytest.raises(OSError, match="No space left"):
                 await archive(here.connection, tmp_path)
         archived = await here.connection.fetchval("SELECT coalesce(sum(facts), 0) FROM archived")

@@ -13,9 +13,10 @@ import httpx
 import msgspec
 import pytest
 
+from adapters.archive import moving
+from adapters.archive.files import FactFile, sha256_of
 from adapters.privacy import forgetting
 from adapters.privacy.digests import FILE_NAME
-from adapters.store import archive_files, archive_months
 from adapters.store.beside import COMPARED
 from calls.scenarios import catalogue
 from tests.conftest import TestDatabase
@@ -494,11 +495,9 @@ async def archive(database: TestDatabase, folder: Path) -> list[Path]:
             "UPDATE facts SET recorded_at = recorded_at - interval '100 days' WHERE month = '2026-05-01'"
         )
         now = datetime.now(UTC)
-        wanted = archive_months.Wanted(date(2026, 6, 1), None, now)
-        async with archive_months.alone(connection):
-            moved = await archive_months.Mover(connection, folder / "data" / "archive", wanted).run(
-                lambda _: None
-            )
+        wanted = moving.Wanted(date(2026, 6, 1), None, now)
+        async with moving.alone(connection):
+            moved = await moving.Mover(connection, folder / "data" / "archive", wanted).run(lambda _: None)
     assert moved.left == []
     return [folder / "data" / "archive" / one.file for one in moved.files]
 
@@ -525,12 +524,12 @@ async def test_archived_months_tell_nothing_either_and_their_rows_are_renamed(
     assert not files[0].exists()
     kept = list((tmp_path / "data" / "archive").rglob("*.parquet"))
     assert len(kept) == 1
-    found = archive_files.FactFile(kept[0])
+    found = FactFile(kept[0])
     archived = list(found.all())
     found.close()
     assert [row for row in archived if spelled(row.body.decode()) or spelled(row.meta.decode())] == []
     assert [row.kind for row in archived if row.kind.startswith("recording")] == ["recording_forgotten"]
     assert {json.loads(row.body)["hash"] for row in archived if row.kind == "delivery_edited"} == {""}
     async with connected(database.dsn) as connection:
-        await archive_months.tidy(connection, tmp_path / "data" / "archive")
-        assert archive_files.sha256_of(kept[0]) == await connection.fetchval("SELECT sha256 FROM archived")
+        await moving.tidy(connection, tmp_path / "data" / "archive")
+        assert sha256_of(kept[0]) == await connection.fetchval("SELECT sha256 FROM archived")

@@ -11,10 +11,10 @@ import asyncpg
 import msgspec
 import pytest
 
+from adapters.archive.files import FactFile
 from adapters.asterisk.sender import host_json
 from adapters.privacy import retiring
 from adapters.privacy.digests import FILE_NAME, Digests
-from adapters.store.archive_files import FactFile
 from calls.scenarios import catalogue
 from calls.switchboard import EMPTY
 from tests.conftest import TestDatabase

@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 import asyncpg
 import msgspec
 
-from adapters.store.archive_files import FactFile, FileWriter, Row, need_pyarrow, sha256_of, sync_folder
-from adapters.store.archive_index import Connection, Place, Stream, places_of
+from adapters.archive.files import FactFile, FileWriter, Row, need_pyarrow, sha256_of, sync_folder
+from adapters.archive.index import Connection, Place, Stream, places_of
 from adapters.store.errors import StoreError
 from calls.facts import Fact, Source
 from projections.ports import Checkpoint

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from adapters.store.archive import Archive, Told
+from adapters.archive.folder import Archive, Told
 from calls.facts import Fact
 from projections.ports import Checkpoint
 

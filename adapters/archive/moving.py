@@ -15,9 +15,9 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from adapters.store.archive import Archive, ArchivedFile, ArchiveError, Draft, keep, tidy
-from adapters.store.archive_files import FactFile, Row
-from adapters.store.archive_index import REST, Place
+from adapters.archive.files import FactFile, Row
+from adapters.archive.folder import Archive, ArchivedFile, ArchiveError, Draft, keep, tidy
+from adapters.archive.index import REST, Place
 from adapters.store.beside import OLD, REBUILD_LOCK
 from adapters.store.partitions import later
 from adapters.store.reading import LIVE, read_checkpoint

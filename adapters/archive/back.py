@@ -10,9 +10,9 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from adapters.store.archive import Archive, ArchivedFile, ArchiveError, read_manifest, tidy, verify
-from adapters.store.archive_files import FactFile, Row
-from adapters.store.archive_index import stream_key
+from adapters.archive.files import FactFile, Row
+from adapters.archive.folder import Archive, ArchivedFile, ArchiveError, read_manifest, tidy, verify
+from adapters.archive.index import stream_key
 from adapters.store.partitions import MOST_MOVED
 
 AT_ONCE: Final = 5_000

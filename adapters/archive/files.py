@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from adapters.analysts.errors import ExtraMissing
-from adapters.store.archive_index import Place, stream_key
+from adapters.archive.index import Place, stream_key
 from calls.facts import Source
 
 GROUP: Final = 512
