@@ -48,7 +48,7 @@ BY_THE_CLOCK = frozenset(
     }
 )
 """Others that a neighbour on the same core would make late. ``make test`` gives both the machine for themselves."""
-SHARING = frozenset({"test_histories"})
+SHARING = frozenset({"test_archive_crash", "test_histories", "test_rebuild_crash"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -35,6 +35,7 @@ class Reader:
 
     def __init__(self, history=ONCE):
         self.history, self.may, self.asked = history, asyncio.Event(), []
+        self.known = asyncio.Event()
 
     async def __call__(self, calls):
         self.asked.append([call.call_id for call in calls])
@@ -50,6 +51,7 @@ async def a_house_with(server, reader, **more):
 
     def known(call):
         houses[0].outbox.refresh(call)
+        reader.known.set()
 
     past = Past(reader, known, **more)
 
@@ -88,6 +90,7 @@ async def test_a_first_message_does_not_wait_for_the_history_and_the_next_state_
         await house.settled()
         assert not shown(server)
         reader.may.set()
+        await reader.known.wait()
         house.show(a_call("ringing", customer=CUSTOMER))
         await house.settled()
         assert shown(server)
