@@ -165,7 +165,7 @@ class Service:
         self.recordings = Recordings(
             self.register, self.gate, self.rejects, leading=self.writer.leading.is_set
         )
-        recovery = Recovery(
+        self.recovery = Recovery(
             facts=self.store,
             pool=pool,
             rejects=self.rejects,
@@ -176,7 +176,7 @@ class Service:
             forgotten=Suppression(pool, settings.data_dir),
         )
         self.recover = Recover(
-            recovery,
+            self.recovery,
             self.gate,
             self.sessions,
             leading=self.writer.leading.is_set,

@@ -314,8 +314,7 @@ class Feeding:
             place = await self._recovery.facts.append(decided, within=WITHIN)
         except FactRefused as error:
             return self._refused(one.number, error.reason, one.key[0], one.line.body)
-        stream = self._known[one.key]
-        stream.version = max(stream.version, place.version)
+        self._known[one.key].stored(place.position, place.version)
         return Outcome(one.number, "stored", place.position)
 
     async def _decide_anew(self, one: _Due) -> Outcome:

@@ -75,15 +75,17 @@ class _Equal(msgspec.Struct):
 
 
 class Stream(msgspec.Struct):
-    """``version``: the newest that is known. ``last``: when its newest event in the backlog occurred.
+    """``version``: up to which everything is known. ``last``: when its newest event in the backlog occurred.
 
-    ``archived``: the month with which its beginning is archived.
+    ``archived``: the month with which its beginning is archived. ``own``: positions behind ``version`` that this
+    backlog has stored; what somebody else stored between them is yet to be learned.
     """
 
     version: int = 0
     archived: date | None = None
     last: datetime | None = None
     size: int = 1
+    own: set[int] = msgspec.field(default_factory=set)
     _equal: dict[bytes, _Equal] = {}
 
     def match(self, digest: bytes, *, answered: bool) -> int | None:
@@ -98,10 +100,19 @@ class Stream(msgspec.Struct):
         self.last = at if self.last is None else max(self.last, at)
         return self.last
 
+    def stored(self, position: int, version: int) -> None:
+        """An event of this backlog was stored: nothing for another one of it to match."""
+        if version == self.version + 1:
+            self.version = version
+        else:
+            self.own.add(position)
+
     def learn(self, position: int, version: int, source: str, digest: bytes | None) -> None:
         """Take one more stored fact; no digest: it is no event."""
         self.version = max(self.version, version)
-        if digest is not None:
+        if position in self.own:
+            self.own.discard(position)
+        elif digest is not None:
             equal = self._equal.setdefault(digest, _Equal())
             (equal.recovered if source == "recovery" else equal.live).append(position)
             self.size += 1

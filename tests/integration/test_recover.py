@@ -18,6 +18,7 @@ import pytest
 from adapters.asterisk.sender import host_json
 from adapters.http import recover as route
 from adapters.recovery import feed
+from adapters.recovery.feed import Outcome, Wanted
 from calls.scenarios import Played, catalogue
 from tests.botapi import BotApiServer
 from tests.running import TOKEN, UNLIMITED, Running, command, enterprise, running, settings_env
@@ -193,6 +194,32 @@ async def test_a_live_event_among_several_of_its_leg_makes_them_be_decided_anew(
     each, _ = await push(service, lines(of_one_leg))
     assert statuses(each) == ["stored", "known", "stored"]
     assert each[1]["position"] == came[0]
+
+
+async def test_what_another_backlog_stored_between_two_lots_is_known_also_where_the_next_went_past_it(
+    service: Running, monkeypatch
+):
+    append, alone = service.service.store.append, asyncio.Lock()
+
+    async def one_by_one(fact, *, within=None):
+        """Each in a transaction of its own, as it happens where many come at once."""
+        async with alone:
+            return await append(fact, within=within)
+
+    monkeypatch.setattr(service.service.store, "append", one_by_one)
+    one, other = (service.service.recovery.begin(Wanted(enterprise="0367")) for _ in range(2))
+    at, event = lately("2-1")[0]
+    outcomes: list[Outcome] = []
+    for feeding, equal in ((one, 1), (other, 2), (one, 2), (one, 2), (other, 3)):
+        await feeding.take([(len(outcomes) + place, line(at, event)) for place in range(equal)], outcomes)
+    assert [outcome.status for outcome in outcomes] == [
+        *["stored"],
+        *["known", "stored"],
+        *["known", "stored"],
+        *["stored", "stored"],
+        *["known", "known", "known"],
+    ]
+    assert len(await stored(service)) == 5
 
 
 async def test_what_was_answered_is_recognised_and_not_fed(service: Running):
