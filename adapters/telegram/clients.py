@@ -27,8 +27,12 @@ class Clients:
 
     @classmethod
     def for_cards(cls) -> Self:
-        """For requests that are answered soon."""
-        limits = httpx.Limits(max_connections=25, max_keepalive_connections=10, keepalive_expiry=30.0)
+        """For requests that are answered soon.
+
+        A bot may have hundreds of chats, and Telegram may let all of them wait: what had its turn may not wait for a
+        connection, or it would go out together with what has its turn later.
+        """
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=100, keepalive_expiry=30.0)
         return cls(31, limits)
 
     @classmethod
