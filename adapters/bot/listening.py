@@ -74,6 +74,7 @@ class _Ear:
         self.listener = listener
         self.state: State = "waiting" if listener.polled else "preview"
         self.task: asyncio.Task[None] | None = None
+        self.listing: asyncio.Task[None] | None = None
         self.begun = False
         self.offset = 0
         self.failures = 0
@@ -202,6 +203,9 @@ class Listening:
         if ear.task is not None:
             ear.task.cancel()
             ear.task = None
+        if ear.listing is not None:
+            ear.listing.cancel()
+            ear.listing = None
         if ear.listener.polled:
             ear.state, ear.begun = "waiting", False
 
@@ -249,29 +253,25 @@ class Listening:
             await bot.delete_webhook()
         ear.begun = True
         if self._group is not None:
-            self._group.create_task(self._list_commands(ear), name=f"bot {bot.key} lists its commands")
+            ear.listing = self._group.create_task(
+                self._list_commands(ear), name=f"bot {bot.key} lists its commands"
+            )
 
     async def _list_commands(self, ear: _Ear) -> None:
         """One bot after the other: nobody waits for it, and cards are made of the same time."""
         async with self._listing:
-            if ear.task is None or self._stopping.is_set():
-                return
-            own = self._language(ear.listener.enterprises[0])
             try:
+                own = self._language(ear.listener.enterprises[0])
                 await ear.listener.bot.set_my_commands(commands(own))
                 for language in TEXTS:
                     await ear.listener.bot.set_my_commands(commands(language), language)
             except TelegramError as error:
                 # chats then do not list them; they are heard all the same
                 log.warning("the commands of a bot are not listed", reason=str(error))
-            await self._stops_within(LISTED_APART)
-
-    async def _stops_within(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
+            except Exception:
+                # as with listening: one bot's accident may silence no other
+                log.exception("an accident in listing commands", enterprises=list(ear.listener.enterprises))
+            await asyncio.sleep(LISTED_APART)
 
     async def _poll(self, ear: _Ear) -> None:
         begun = self._monotonic()

@@ -237,6 +237,33 @@ async def test_a_bot_whose_commands_cannot_be_listed_is_heard_all_the_same():
         assert (house.handled, house.listening.states) == ([1], {"0367": "listening"})
 
 
+async def test_an_accident_in_listing_commands_ends_nothing():
+    bot = Bot([update(1)])
+
+    async def fail(commands, language_code=""):
+        raise RuntimeError("an accident")
+
+    bot.set_my_commands = fail
+    async with House(bot) as house:
+        await waits(bot)
+        await asyncio.sleep(0)
+        assert (house.handled, house.running.done()) == ([1], False)
+
+
+async def test_a_stop_does_not_wait_for_a_telegram_that_does_not_answer_to_commands():
+    bot, asked = Bot([update(1)]), asyncio.Event()
+
+    async def hang(commands, language_code=""):
+        asked.set()
+        await asyncio.Event().wait()
+
+    bot.set_my_commands = hang
+    async with House(bot):
+        await waits(bot)
+        async with asyncio.timeout(5):
+            await asked.wait()
+
+
 async def test_with_a_webhook_nothing_is_asked():
     bot = Bot()
     async with House(bot, webhook="https://example.org") as house:
