@@ -81,8 +81,9 @@ class MemoryLog:
     deadline are refused, those without wait, and reading fails.
     """
 
-    def __init__(self, now: Callable[[], datetime] = lambda: BEGUN) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: BEGUN, facts: Iterable[Fact] = ()) -> None:
         self.facts: list[Fact] = []
+        self._of: dict[Key, list[Fact]] = {}
         self.tables = MemoryTables()
         self.parked: dict[tuple[str, int], str] = {}
         self.committed: Callable[[list[Fact]], None] = lambda _: None
@@ -93,6 +94,8 @@ class MemoryLog:
         self._keys: dict[Key, Appended] = {}
         self._up = asyncio.Event()
         self._up.set()
+        for fact in facts:
+            self._take(fact)
 
     @property
     def head(self) -> int:
@@ -145,10 +148,19 @@ class MemoryLog:
             fact.body,
             fact.meta,
         )
-        self.facts.append(stored)
+        self._take(stored)
         if fact.idempotency_key is not None:
             self._keys[fact.enterprise, fact.idempotency_key] = Appended(stored.position, version)
         return stored
+
+    def _take(self, stored: Fact) -> None:
+        self.facts.append(stored)
+        self._of.setdefault((stored.enterprise, stored.stream), []).append(stored)
+
+    def _of_streams(self, streams: Iterable[Key], upto: int) -> list[Fact]:
+        """By position, as the store finds them: by their index."""
+        found = [fact for key in streams for fact in self._of.get(key, ()) if fact.position <= upto]
+        return sorted(found, key=lambda fact: fact.position)
 
     # reading, for actors
 
@@ -172,17 +184,17 @@ class MemoryLog:
             for number, chat_id in chats
             if number == enterprise
         }
-        own = [fact for fact in self.facts[:upto] if (fact.enterprise, fact.stream) in streams]
+        own = self._of_streams(streams, upto)
         streams |= {
             (fact.enterprise, bridge_stream(bridge))
             for fact in own
             if fact.kind in {"bridge", "bridge_leave"} and (bridge := _bridge(fact.body))
         }
-        return in_order([fact for fact in self.facts[:upto] if (fact.enterprise, fact.stream) in streams])
+        return in_order(self._of_streams(streams, upto))
 
     async def read_stream(self, enterprise: str, stream: str) -> list[Fact]:
         await self._answers()
-        return [fact for fact in self.facts if (fact.enterprise, fact.stream) == (enterprise, stream)]
+        return list(self._of.get((enterprise, stream), ()))
 
     async def read_directories(self, upto: int, enterprise: str | None = None) -> list[Fact]:
         await self._answers()
@@ -233,9 +245,8 @@ class MemoryLog:
         return min((fact.position for fact in self.facts if fact.recorded_at > since), default=self.head + 1)
 
     def _shown(self, call: Call, chat_id: int) -> bool:
-        key = (call.enterprise, delivery_stream(call.call_id, chat_id))
-        last = next((fact for fact in reversed(self.facts) if (fact.enterprise, fact.stream) == key), None)
-        return last is not None and _tells_the_end(last, call)
+        told = self._of.get((call.enterprise, delivery_stream(call.call_id, chat_id)))
+        return bool(told) and _tells_the_end(told[-1], call)
 
     def _shown_twice(self, key: Key, chat_id: int) -> bool:
         """A message of a leg that came to belong to the call stands in the chat."""

@@ -70,8 +70,7 @@ class Truth:
     @classmethod
     async def of_facts(cls, facts: list[Fact]) -> "Truth":
         """As a projection tells it that was never interrupted."""
-        log, fold = MemoryLog(), CallsFold()
-        log.facts = facts
+        log, fold = MemoryLog(facts=facts), CallsFold()
         await project_all(log, fold)
         assert not log.parked, log.parked
         return cls(facts, fold, log.tables.calls.values())
