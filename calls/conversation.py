@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from calls.call import Call, Direction, Outcome, Phase
 from calls.directory import Directory
 from calls.evidence import Evidence
+from calls.facts import Place
 from calls.legs import Hangup, Leg
 from calls.numbers import is_extension, is_line_id, is_unknown
 from calls.parties import ORIGINATE, Party, Role, incoming_number, named, parties
@@ -452,7 +453,7 @@ def _is_parasite(leg: Leg) -> bool:
     )
 
 
-def _ended(evidence: Evidence, moved: Transfers, last: float) -> bool:
+def _ended(evidence: Evidence, moved: Transfers, last: Place) -> bool:
     """Nobody of it is left in a bridge and its leading leg hung up, or silence was observed since its last event."""
     legs, people = evidence.legs, evidence.people
     inside = [leg for unique_id, leg in legs.items() if leg.inside and people[unique_id].role != "local"]

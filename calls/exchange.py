@@ -124,7 +124,9 @@ class Exchange:
         woken = [unique_id for unique_id in self._touched if unique_id not in before]
         if not awake.isdisjoint(map(leader, woken)):
             kept |= dict.fromkeys(woken)
-            self._gone.update(unique_id for unique_id in woken if leader(unique_id) != unique_id)
+            for unique_id in woken:
+                if leader(unique_id) != unique_id:
+                    self._withdraw(unique_id)
         for leads in {leader(unique_id) for unique_id in self._touched}:
             call = self.call(leads)
             if call is None:
@@ -187,16 +189,20 @@ class Exchange:
 
     def _retract(self, leader: str) -> None:
         """A row whose leg leads no longer is no row any more."""
+        self._ended.pop(leader, None)
+        if leader in self._rows or leader in self._told:
+            self._rows.discard(leader)
+            self._withdraw(leader)
+
+    def _withdraw(self, leader: str) -> None:
+        """Take back what was told since the last ``take``, and the row where there is one."""
         self._told.pop(leader, None)
         if self._details:
             self._details.pop(leader, None)
-        self._ended.pop(leader, None)
-        if leader in self._rows:
-            self._rows.discard(leader)
-            if leader in self._fresh:
-                self._fresh.discard(leader)
-            else:
-                self._gone.add(leader)
+        if leader in self._fresh:
+            self._fresh.discard(leader)
+        else:
+            self._gone.add(leader)
 
     def call(self, unique_id: str) -> Call | None:
         """The call that this leg belongs to, as it is now."""

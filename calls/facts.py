@@ -1,12 +1,16 @@
 """Facts: what is stored, and nothing else is (DESIGN: facts are stored, everything else is folded)."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Final, Literal
 
 import msgspec
 
 Source = Literal["live", "recovery", "service"]
 """Who says so: a host as it happens, a host's log afterwards, callfold itself."""
+
+Place = float | Decimal
+"""Among the facts of an enterprise: a position, or that of a recovered one between two of them (calls.order)."""
 
 # What a host sends (events.md 4). A kind outside of this file is kept and skipped by every fold.
 EVENT_KINDS: Final = (
@@ -108,7 +112,7 @@ class NewFact(msgspec.Struct, frozen=True, kw_only=True):
 
     ``expected_version`` is the version of the stream on which the fact was decided (0: the stream is
     empty); None for arrivals, which are never refused. ``body`` is stored byte for byte, ``meta`` is
-    JSON of ours (request id, trace).
+    JSON of ours (request id, trace). ``follows``: of a recovered one the position that it stands behind (calls.order).
     """
 
     enterprise: str
@@ -120,12 +124,13 @@ class NewFact(msgspec.Struct, frozen=True, kw_only=True):
     meta: bytes = b""
     expected_version: int | None = None
     idempotency_key: str | None = None
+    follows: int | None = None
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
     """A stored fact. ``position`` is its global place, ``version`` its place in its stream (from 1).
 
-    ``order``: where a recovered one belongs among the positions of the others (calls.order); 0 where it came.
+    ``order``: where a recovered one stands among the positions of the others (calls.order); 0 where it came.
     """
 
     position: int
@@ -138,4 +143,4 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     recorded_at: datetime
     body: bytes
     meta: bytes = b""
-    order: float = 0
+    order: Place = 0

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from calls.channels import read_channel
 from calls.events import Event
-from calls.facts import RECORDING_ADDED, SILENCE_OBSERVED, Fact
+from calls.facts import RECORDING_ADDED, SILENCE_OBSERVED, Fact, Place
 from calls.observations import Silence, read_silence
 from calls.recordings import read_recording
 
@@ -23,10 +23,10 @@ OF_CHANNELS: Final = frozenset({"bridge", "bridge_leave", "new_callerid"})
 class Moment(msgspec.Struct, frozen=True, gc=False, order=True):
     """A place in the order of facts, and when that was (``occurred_at`` of the fact).
 
-    A recovered fact lies between two positions (calls.order).
+    That of a recovered fact lies between two positions (calls.order).
     """
 
-    position: float
+    position: Place
     at: datetime
 
 

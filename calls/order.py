@@ -1,91 +1,89 @@
 """The order in which facts are folded: as they came, but a recovered one where its host's log says.
 
 An event that a host could not deliver is stored long after it happened. Folded where it happened, the calls come out
-as if it had come live, in whatever order logs are imported. Among the facts of an enterprise a recovered one stands
-before the first other one that occurred later, but never before the enterprise's first directory: what was known of
-nobody then would tell the call worse than what was known first.
+as if it had come live, in whatever order logs are imported. A recovered fact ``follows`` the last fact of its
+enterprise that occurred before it and was not recovered: that is decided when it is stored (``Followed``), so whoever
+reads it, alone or among others, finds it in the same place.
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
-from typing import Final
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import accumulate
 
-import msgspec
+from calls.facts import Fact, Place
 
-from calls.facts import DIRECTORY_CHANGED, Fact
+_EPOCH = datetime(1, 1, 1, tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
 
-STEP: Final = 2.0**-22
-"""Between two recovered facts that stand between the same others: exact as long as those are below 2^31."""
 
-Waiting = list[tuple[datetime, int, Fact]]
+def place_between(follows: int, occurred_at: datetime, position: int) -> Decimal:
+    """The place of a recovered fact: right behind the position that it follows, before the next, by time.
+
+    Exact: 18 digits hold each microsecond of a datetime, 19 each position.
+    """
+    return Decimal(f"{follows}.{(occurred_at - _EPOCH) // _TICK:018d}{position:019d}")
+
+
+def place_of(fact: Fact) -> Place:
+    """Where a fact stands among those of its enterprise."""
+    return fact.order or fact.position
+
+
+def in_order(facts: Iterable[Fact]) -> list[Fact]:
+    """Facts in the order of the fold."""
+    return sorted(facts, key=place_of)
 
 
 class Order:
-    """Puts the facts of one enterprise in order as they are read, the recovered ones added beforehand.
+    """Puts recovered facts, added beforehand, among the others of their enterprise as these are read."""
 
-    ``begun``: position of its first fact that is none of the directory.
-    """
-
-    def __init__(self, begun: int) -> None:
-        self._begun = begun
-        self._waiting: Waiting = []
-        self._after = 0.0
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Place, Fact]] = []
 
     def add(self, recovered: Iterable[Fact]) -> None:
         """Recovered facts of which none belongs before what was already given out."""
         for fact in recovered:
-            heapq.heappush(self._waiting, (fact.occurred_at, fact.position, fact))
+            heapq.heappush(self._waiting, (place_of(fact), fact))
 
     @property
     def waits(self) -> bool:
         """True while recovered facts were added that were not given out."""
         return bool(self._waiting)
 
-    def before(self, fact: Fact) -> Iterator[Fact]:
-        """The recovered facts that come before one that was not recovered."""
-        if not (fact.kind == DIRECTORY_CHANGED and fact.position < self._begun):
-            while self._waiting and self._waiting[0][0] < fact.occurred_at:
-                yield self._next()
-
-    def pass_by(self, position: int) -> None:
-        """What is given out from now on comes after this position."""
-        self._after = float(position)
+    def before(self, position: Place) -> Iterator[Fact]:
+        """The recovered facts that come before a place and were not given out."""
+        while self._waiting and self._waiting[0][0] < position:
+            yield heapq.heappop(self._waiting)[1]
 
     def upto(self, fact: Fact) -> Iterator[Fact]:
         """What comes before a fact that was not recovered, then the fact itself."""
-        yield from self.before(fact)
-        self.pass_by(fact.position)
+        yield from self.before(fact.position)
         yield fact
 
     def rest(self) -> Iterator[Fact]:
         """What comes after all others."""
         while self._waiting:
-            yield self._next()
-
-    def _next(self) -> Fact:
-        self._after += STEP
-        fact = heapq.heappop(self._waiting)[2]
-        return msgspec.structs.replace(fact, order=self._after)
+            yield heapq.heappop(self._waiting)[1]
 
 
-def in_order(facts: Sequence[Fact]) -> list[Fact]:
-    """Facts given by position, of one enterprise or of several, in the order of the fold."""
-    recovered = [fact for fact in facts if fact.source == "recovery"]
-    if not recovered:
-        return list(facts)
-    orders: dict[str, Order] = {}
-    for fact in facts:
-        if fact.enterprise not in orders and fact.kind != DIRECTORY_CHANGED:
-            orders[fact.enterprise] = Order(fact.position)
-    for fact in recovered:
-        orders[fact.enterprise].add((fact,))
-    told: list[Fact] = []
-    for fact in facts:
-        if fact.source == "recovery":
-            continue
-        order = orders.get(fact.enterprise)
-        told += order.upto(fact) if order else (fact,)
-    for order in orders.values():
-        told += order.rest()
-    return told
+class Followed:
+    """Which fact of its enterprise a recovered one follows.
+
+    ``known``: (occurred_at, position) of facts that were not recovered and that calls are told by. ``first``: position
+    of the last fact of the enterprise's first directory. What was known of nobody then would tell a call worse than
+    what was known first, so nothing stands before it.
+    """
+
+    def __init__(self, known: Iterable[tuple[datetime, int]], first: int = 0) -> None:
+        told = sorted(known)
+        self._times = [at for at, _ in told]
+        self._highest = list(accumulate([position for _, position in told], max))
+        self._first = first
+
+    def by(self, at: datetime) -> int | None:
+        """The highest position of what occurred by then; None where nothing is known to have."""
+        place = bisect_right(self._times, at)
+        return max(self._highest[place - 1], self._first) if place else None

@@ -10,6 +10,7 @@ from itertools import zip_longest
 
 import msgspec
 
+from calls.facts import Place
 from calls.legs import Leg, Moment, Visit, closed
 from calls.parties import Party
 
@@ -27,13 +28,13 @@ class Meeting(msgspec.Struct, frozen=True, gc=False):
     since: Moment
     until: Moment | None
     leg: str
-    stay: float
+    stay: Place
 
 
 class _Found(msgspec.Struct, frozen=True, gc=False):
     """A meeting, and the position at which both were in the other party's bridge."""
 
-    came: float
+    came: Place
     meeting: Meeting
 
 
@@ -64,12 +65,12 @@ def meetings(
     return rooms.told()
 
 
-def _order(found: "_Found") -> tuple[float, float, str]:
+def _order(found: "_Found") -> tuple[Place, Place, str]:
     """By the stays of the other party, then by who came into its bridge; events of other bridges prove no order."""
     return found.meeting.stay, found.came, found.meeting.leg
 
 
-def _left(visit: Visit) -> float:
+def _left(visit: Visit) -> Place:
     return visit.left.position if visit.left else END
 
 
@@ -79,7 +80,7 @@ def _met(one: Visit, other: Visit) -> bool:
     )
 
 
-def _meeting(leg: str, stay: float, visits: Iterable[Visit]) -> Meeting:
+def _meeting(leg: str, stay: Place, visits: Iterable[Visit]) -> Meeting:
     since: Moment | None = None
     until: Moment | None = None
     for visit in visits:
@@ -219,7 +220,7 @@ class _Order:
     """Which stays ended before others began, by the order within legs and within bridges alone."""
 
     def __init__(self, legs: Mapping[str, Leg]) -> None:
-        steps: list[tuple[float, int, int, str, Visit]] = []
+        steps: list[tuple[Place, int, int, str, Visit]] = []
         for unique_id, leg in legs.items():
             for visit, following in zip_longest(leg.visits, leg.visits[1:]):
                 steps.append((visit.entered.position, 1, len(steps), unique_id, visit))

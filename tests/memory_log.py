@@ -4,6 +4,7 @@
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -16,14 +17,16 @@ from calls.events import EventError, read_event
 from calls.facts import (
     DELIVERY_EDITED,
     DELIVERY_SENT,
+    DIRECTORY_CHANGED,
     DIRECTORY_STREAM,
+    UNFOLDED_KINDS,
     Fact,
     NewFact,
     bridge_stream,
     delivery_stream,
     leg_stream,
 )
-from calls.order import in_order
+from calls.order import Followed, in_order, place_between
 from projections.calls import CallsFold
 from projections.hosts import HostRow
 from projections.live import project
@@ -74,6 +77,39 @@ class MemoryTables:
         return wanted | {leg for leg, (call_id, _) in self.call_legs.items() if (leg[0], call_id) in calls}
 
 
+class Places:
+    """Where recovered facts of an enterprise stand, as they are stored."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[datetime, int]] = []
+        self._first = 0
+        self._begun = False
+        self._followed: Followed | None = None
+
+    def place(self, fact: Fact) -> Fact:
+        """The fact, with its order where it was recovered."""
+        if fact.kind != DIRECTORY_CHANGED:
+            self._begun = True
+        elif not self._begun:
+            self._first = fact.position
+        if fact.source == "recovery":
+            self._followed = self._followed or Followed(self._known, self._first)
+            follows = self._followed.by(fact.occurred_at) or self._first
+            return msgspec.structs.replace(
+                fact, order=place_between(follows, fact.occurred_at, fact.position)
+            )
+        if fact.kind not in UNFOLDED_KINDS:
+            self._known.append((fact.occurred_at, fact.position))
+            self._followed = None
+        return fact
+
+
+def placed(facts: Iterable[Fact]) -> list[Fact]:
+    """Facts by position, the recovered ones as they would have been stored."""
+    places: dict[str, Places] = defaultdict(Places)
+    return [places[fact.enterprise].place(fact) for fact in facts]
+
+
 class MemoryLog:
     """Facts in the order of their commit (actors.ports.FactLog, projections.ports.FactReader).
 
@@ -84,6 +120,7 @@ class MemoryLog:
     def __init__(self, now: Callable[[], datetime] = lambda: BEGUN, facts: Iterable[Fact] = ()) -> None:
         self.facts: list[Fact] = []
         self._of: dict[Key, list[Fact]] = {}
+        self._places: dict[str, Places] = defaultdict(Places)
         self.tables = MemoryTables()
         self.parked: dict[tuple[str, int], str] = {}
         self.committed: Callable[[list[Fact]], None] = lambda _: None
@@ -148,14 +185,16 @@ class MemoryLog:
             fact.body,
             fact.meta,
         )
-        self._take(stored)
+        stored = self._take(stored)
         if fact.idempotency_key is not None:
             self._keys[fact.enterprise, fact.idempotency_key] = Appended(stored.position, version)
         return stored
 
-    def _take(self, stored: Fact) -> None:
+    def _take(self, stored: Fact) -> Fact:
+        stored = self._places[stored.enterprise].place(stored)
         self.facts.append(stored)
         self._of.setdefault((stored.enterprise, stored.stream), []).append(stored)
+        return stored
 
     def _of_streams(self, streams: Iterable[Key], upto: int) -> list[Fact]:
         """By position, as the store finds them: by their index."""

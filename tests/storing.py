@@ -14,6 +14,7 @@ import msgspec
 from adapters.clock import SystemClock
 from adapters.postgres.database import Database
 from adapters.rebuilding import fold_beside
+from adapters.recovery.following import Following
 from adapters.store.batch import Written, write
 from adapters.store.beside import COMPARED, Beside
 from adapters.store.lock import settle_incarnation
@@ -79,8 +80,29 @@ async def put(
     """One batch on this connection, as the writer would commit it; no lock is asked for."""
     incarnation = await settle_incarnation(connection)
     loop = asyncio.get_running_loop()
-    batch = [Pending(fact, loop.create_future(), None) for fact in facts]
-    return await write(connection, incarnation, batch, recorded_at or datetime.now(UTC), allowed)
+    written = Written()
+    # what a recovered fact follows is stored before it
+    for late, some in itertools.groupby(facts, key=lambda fact: fact.source == "recovery"):
+        run = list(some)
+        if late:
+            run = await following(connection, run)
+        batch = [Pending(fact, loop.create_future(), None) for fact in run]
+        one = await write(connection, incarnation, batch, recorded_at or datetime.now(UTC), allowed)
+        written.stored += one.stored
+        written.known += one.known
+        written.failed += one.failed
+    return written
+
+
+async def following(connection: asyncpg.Connection, recovered: Sequence[NewFact]) -> list[NewFact]:
+    """Recovered facts, each with what it follows."""
+    known = Following()
+    return [
+        msgspec.structs.replace(
+            fact, follows=(await known.of(connection, fact.enterprise, [fact.occurred_at]))[0]
+        )
+        for fact in recovered
+    ]
 
 
 class Followed:

@@ -1,6 +1,6 @@
 """Files of the archive: facts as Parquet (zstd, typed), one file a month and enterprise.
 
-First the facts that were not recovered, in the readers' order, then the recovered ones by (occurred_at, position): as a
+First the facts that were not recovered, in the readers' order, then the recovered ones in theirs (calls.order): as a
 rebuild reads them. Nothing but pyarrow is needed to read one, and it is loaded where it is needed only.
 """
 
@@ -23,6 +23,7 @@ AT_ONCE: Final = 128
 LIVE_GROUPS: Final = b"callfold.live_groups"
 """Row groups in front of the recovered facts; in the file's metadata."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MAY_LACK: Final = frozenset({"idempotency_key", "follows"})
 _TIMES: Final = frozenset({"occurred_at", "recorded_at"})
 
 
@@ -43,6 +44,7 @@ class Row(NamedTuple):
     idempotency_key: str | None
     body: bytes
     meta: bytes
+    follows: int | None
 
 
 def sha256_of(path: Path) -> str:
@@ -88,8 +90,9 @@ def _schema(pa: Any) -> Any:
         "idempotency_key": pa.string(),
         "body": pa.binary(),
         "meta": pa.binary(),
+        "follows": pa.int64(),
     }
-    return pa.schema([pa.field(name, types[name], name == "idempotency_key") for name in Row._fields])
+    return pa.schema([pa.field(name, types[name], name in _MAY_LACK) for name in Row._fields])
 
 
 class FileWriter:
@@ -190,6 +193,11 @@ class FactFile:
         self._file = self._pa.parquet.ParquetFile(path)
         self.groups: int = self._file.metadata.num_row_groups
         self.live_groups = int(self._file.metadata.metadata[LIVE_GROUPS])
+
+    @property
+    def whole(self) -> bool:
+        """False where an earlier version wrote it, without columns that are needed today."""
+        return set(self._file.schema_arrow.names) >= set(Row._fields)
 
     def close(self) -> None:
         self._file.close()

@@ -21,13 +21,14 @@ from adapters.archive.files import FactFile, FileWriter, Row, need_pyarrow, sha2
 from adapters.archive.index import Connection, Place, Stream, places_of
 from adapters.store.errors import StoreError
 from calls.facts import Fact, Source
+from calls.order import place_between, place_of
 from projections.ports import Checkpoint
 
 _T = TypeVar("_T")
 
 FOLDER: Final = "archive"
 MANIFEST: Final = "manifest.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Version of the files and of the manifest."""
 _MONTH: Final = re.compile(r"[0-9]{4}-[0-9]{2}")
 GROUPS_KEPT: Final = 4
@@ -147,7 +148,14 @@ class Archive:
         if one.file not in self._right:
             verify(path, one)
             self._right.add(one.file)
-        return FactFile(path)
+        file = FactFile(path)
+        if not file.whole:
+            file.close()
+            raise ArchiveError(
+                f"{path} of the archive was written by an earlier callfold: bring it back with that one"
+                " (`callfold archive --restore`), then archive it again"
+            )
+        return file
 
     # by the readers' order
 
@@ -195,40 +203,31 @@ class Archive:
             file.close()
         return found
 
-    def folded_until(self, enterprise: str, position: int) -> datetime | None:
-        """When the last fact up to a position occurred, of those that were not recovered."""
-        found: list[datetime] = []
-        for one in self.of((enterprise,)):
-            if one.until is None or one.first_position > position:
-                continue
-            if one.last_position <= position:
-                found.append(one.until)
-                continue
-            file = self.open(one)
-            for group in range(file.live_groups):
-                found += [
-                    at for at, where in file.columns(group, ("occurred_at", "position")) if where <= position
-                ]
-            file.close()
-        return max(found, default=None)
+    # recovered ones
 
-    # recovered ones by their times
-
-    def recovered(self, enterprise: str, after: tuple[datetime, int], upto: int) -> Iterator[Fact]:
-        """Recovered facts up to a position, behind (occurred_at, position) in the order of these."""
+    def recovered(self, enterprise: str, after: int, upto: int) -> Iterator[Fact]:
+        """Recovered facts up to a position that follow another or what is behind it, in their order."""
         parts = [
-            ((one.since, 0), self._recovered_of(one, after, upto))
+            (self._first_recovered(one), self._recovered_of(one, after, upto))
             for one in self.of((enterprise,))
-            if one.since is not None
+            if one.recovered
         ]
-        return _merged(parts, lambda told: (told.occurred_at, told.position))
+        return _merged(parts, place_of)
 
-    def _recovered_of(self, one: ArchivedFile, after: tuple[datetime, int], upto: int) -> Iterator[Fact]:
+    def _first_recovered(self, one: ArchivedFile) -> int:
+        file = self.open(one)
+        try:
+            follows: int = next(file.columns(file.live_groups, ("follows",)))[0]
+            return follows
+        finally:
+            file.close()
+
+    def _recovered_of(self, one: ArchivedFile, after: int, upto: int) -> Iterator[Fact]:
         file = self.open(one)
         try:
             for group in range(file.live_groups, file.groups):
                 for row in file.rows(group):
-                    if row.position <= upto and (row.occurred_at, row.position) > after:
+                    if row.position <= upto and row.follows is not None and row.follows >= after:
                         yield fact_of(row)
         finally:
             file.close()
@@ -300,6 +299,7 @@ def fact_of(row: Row) -> Fact:
         row.recorded_at,
         row.body,
         row.meta,
+        0 if row.follows is None else place_between(row.follows, row.occurred_at, row.position),
     )
 
 

@@ -2,11 +2,11 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 from adapters.archive.folder import Archive, Told
 from calls.facts import Fact
+from calls.order import place_of
 from projections.ports import Checkpoint
 
 Fetch = Callable[[Checkpoint], Awaitable[Sequence[Any]]]
@@ -55,9 +55,9 @@ def _place(row: Any) -> tuple[int, int, int]:
 
 
 class Recovered:
-    """The archived ones of an enterprise's recovered facts, page by page in the order of their times."""
+    """The archived ones of an enterprise's recovered facts, page by page in their order."""
 
-    def __init__(self, archive: Archive, enterprise: str, after: tuple[datetime, int], upto: int) -> None:
+    def __init__(self, archive: Archive, enterprise: str, after: int, upto: int) -> None:
         self._facts = archive.recovered(enterprise, after, upto)
         self._next = next(self._facts, None)
 
@@ -65,7 +65,7 @@ class Recovered:
         """A page of the table's facts with those between them; ``last``: with all that come behind it too."""
         found: list[Fact] = []
         for fact in page:
-            while self._next is not None and _moment(self._next) < _moment(fact):
+            while self._next is not None and place_of(self._next) < place_of(fact):
                 found.append(self._next)
                 self._next = next(self._facts, None)
             found.append(fact)
@@ -73,7 +73,3 @@ class Recovered:
             found += [self._next, *self._facts]
             self._next = None
         return found
-
-
-def _moment(fact: Fact) -> tuple[datetime, int]:
-    return fact.occurred_at, fact.position

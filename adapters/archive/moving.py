@@ -266,7 +266,10 @@ class Mover:
         checkpoint = await read_checkpoint(self._connection, LIVE)
         arguments = (enterprise, _midnight(later(month, 1)), *_place(checkpoint))
         async with self._connection.transaction(isolation="repeatable_read", readonly=True):
-            for which, order in (("<>", "incarnation, facts.xid, position"), ("=", "occurred_at, position")):
+            for which, order in (
+                ("<>", "incarnation, facts.xid, position"),
+                ("=", "follows, occurred_at, position"),
+            ):
                 sql = _ROWS.format(partition=partition_of(month), which=which, order=order)
                 old = _Behind(archive, before, recovered=which == "=")
                 cursor = await self._connection.cursor(sql, *arguments)
@@ -377,7 +380,7 @@ class _Behind:
             self._next = next(self._rows, None)
 
     def _place(self, row: Row) -> tuple[object, ...]:
-        return (row.occurred_at, row.position) if self._recovered else row[:3]
+        return (row.follows, row.occurred_at, row.position) if self._recovered else row[:3]
 
 
 def _part(file: FactFile, *, recovered: bool) -> Iterator[Row]:

@@ -14,10 +14,12 @@ import asyncpg
 import msgspec
 
 from actors.ports import Appended, Clock, StoreUnavailable, VersionConflict
+from adapters.postgres.errors import SERVER_TROUBLE
+from adapters.recovery.following import Following
 from adapters.recovery.known import Key, KnownStreams, content
 from adapters.recovery.lines import LONGEST_LINE, BadLine, Line, read_line
 from adapters.recovery.moments import Moments
-from adapters.store.errors import FactRefused
+from adapters.store.errors import FactRefused, StoreError
 from calls.facts import NewFact
 
 AT_ONCE: Final = 64
@@ -155,6 +157,7 @@ class Feeding:
     def __init__(self, recovery: Recovery, wanted: Wanted) -> None:
         self._recovery, self._wanted = recovery, wanted
         self._known = KnownStreams(recovery.pool)
+        self._following = Following()
         zone = wanted.timezone
         self._moments = Moments((lambda _: zone) if zone else recovery.zone_of, recovery.clock.now)
         self.summary = Summary()
@@ -198,6 +201,7 @@ class Feeding:
                 told.append(outcome)
             else:
                 fresh.append(one)
+        await self._place(fresh)
         for begin in range(0, len(fresh), IN_FLIGHT):
             await self._store(fresh[begin : begin + IN_FLIGHT], told)
 
@@ -283,6 +287,21 @@ class Feeding:
         if answered:
             return Outcome(one.number, "missing")
         return Outcome(one.number, "stored") if self._wanted.dry else None
+
+    async def _place(self, fresh: list[_Due]) -> None:
+        """Decide where among its enterprise's facts each one belongs. Raises StoreError."""
+        of: dict[str, list[_Due]] = {}
+        for one in fresh:
+            of.setdefault(one.key[0], []).append(one)
+        try:
+            async with self._recovery.pool.acquire(timeout=10) as connection:
+                for enterprise, mine in of.items():
+                    times = [one.fact.occurred_at for one in mine]
+                    found = await self._following.of(connection, enterprise, times)
+                    for one, follows in zip(mine, found, strict=True):
+                        one.fact = msgspec.structs.replace(one.fact, follows=follows)
+        except SERVER_TROUBLE as error:
+            raise StoreError(f"what is stored cannot be read: {error}") from error
 
     async def _store(self, fresh: list[_Due], told: list[Outcome]) -> None:
         """Store facts at once, each decided on the one before it in its stream; they are committed in their order."""

@@ -45,6 +45,7 @@ OFTEN = "row_number() OVER (PARTITION BY enterprise, stream ORDER BY place)"
 """How far behind the newest version: of streams that stand in the batch once, or more often."""
 KEYS = r", string_to_array($11, E'\x1f', '')"
 EXPECTED = r", string_to_array($12, E'\x1f', '')::integer[]"
+FOLLOWS = r", string_to_array($13, E'\x1f', '')::bigint[]"
 ARCHIVE_KEYS = ", string_to_array(${place}, E'\x1f')::bigint[]"
 OR_ARCHIVED = (
     "coalesce({versions}, (SELECT max(version) FROM archived_streams old WHERE old.key = fresh.archive_key))"
@@ -248,21 +249,24 @@ def insert_into(
     """INSERT for facts of these months, each given with the partition that its versions are looked up in.
 
     ``once``: no stream is in the batch more than once, so that nothing need be sorted and counted. ``special``: some
-    have a key or were decided on a version, so that both are told, and the answer tells which were stored.
+    have a key, were decided on a version or were recovered, so that all of it is told, and the answer tells which were
+    stored.
     ``archived``: versions go on from those in the archive; the keys of the streams are told too.
     """
     known = [NEWEST_VERSION.format(table=table) for _, table in tables]
     cases = [f"WHEN '{month}' THEN {told}" for (month, _), told in zip(tables, known, strict=True)]
     versions = known[0] if len(known) == 1 else f"CASE fresh.month {' '.join(cases)} END"
-    arrays, columns = (KEYS + EXPECTED, ", idempotency_key, expected") if special else ("", "")
+    arrays, columns = "", ""
+    if special:
+        arrays, columns = KEYS + EXPECTED + FOLLOWS, ", idempotency_key, expected, follows"
     if archived:
         versions = OR_ARCHIVED.format(versions=versions)
-        arrays += ARCHIVE_KEYS.format(place=13 if special else 11)
+        arrays += ARCHIVE_KEYS.format(place=14 if special else 11)
         columns += ", archive_key"
     return INSERT.format(
         versions=versions,
         after=ONCE if once else OFTEN,
-        key=", idempotency_key" if special else "",
+        key=", idempotency_key, follows" if special else "",
         arrays=arrays,
         columns=columns,
         held="WHERE expected IS NULL OR expected + 1 = next" if special else "",
@@ -270,11 +274,20 @@ def insert_into(
     )
 
 
-def _special(facts: list[NewFact]) -> tuple[str, str]:
+def _is_special(fact: NewFact) -> bool:
+    return fact.idempotency_key is not None or fact.expected_version is not None or fact.follows is not None
+
+
+def _special(facts: list[NewFact]) -> tuple[str, str, str]:
     return (
         BETWEEN.join([fact.idempotency_key or "" for fact in facts]),
-        BETWEEN.join(["" if fact.expected_version is None else str(fact.expected_version) for fact in facts]),
+        _numbers([fact.expected_version for fact in facts]),
+        _numbers([fact.follows for fact in facts]),
     )
+
+
+def _numbers(numbers: list[int | None]) -> str:
+    return BETWEEN.join(["" if number is None else str(number) for number in numbers])
 
 
 def _archive_keys(facts: list[NewFact]) -> str:
@@ -285,7 +298,7 @@ async def _insert(into: _Into, batch: list[Pending], written: Written) -> None:
     facts = [entry.fact for entry in batch]
     months = [month_of(fact.stream) for fact in facts]
     told = {month: month.isoformat() for month in sorted(set(months))}
-    special = any(fact.idempotency_key or fact.expected_version is not None for fact in facts)
+    special = any(map(_is_special, facts))
     rows = await into.connection.fetch(
         insert_into(
             tuple((month, into.partitions.table(month)) for month in told),

@@ -12,13 +12,13 @@ from adapters.archive.index import Stream, places_of
 from adapters.store.partitions import OF_DIRECTORY, month_of
 from calls.events import EventError, read_event
 from calls.facts import DIRECTORY_STREAM, Fact, bridge_stream, delivery_stream, leg_stream
-from calls.order import in_order
+from calls.order import in_order, place_between
 from projections.ports import Checkpoint
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 """A connection of one's own, or one lent by a pool."""
 
-COLUMNS = "position, enterprise, stream, version, kind, source, occurred_at, recorded_at, body, meta"
+COLUMNS = "position, enterprise, stream, version, kind, source, occurred_at, recorded_at, body, meta, follows"
 
 # Position alone would skip rows of transactions that are slower than later ones. A transaction of the present
 # incarnation below xmin is decided; those of older incarnations all are. In ORDER BY a bare xid would be the column
@@ -154,7 +154,10 @@ class Read(msgspec.Struct, frozen=True):
 
 def fact(row: asyncpg.Record) -> Fact:
     """A row of COLUMNS as a fact."""
-    return Fact(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9])
+    told = Fact(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9])
+    if row[10] is None:
+        return told
+    return msgspec.structs.replace(told, order=place_between(row[10], told.occurred_at, told.position))
 
 
 async def read_below_horizon(
@@ -200,7 +203,7 @@ async def read_calls(
     call_legs: str = "call_legs",
     archive: Archive | None = None,
 ) -> list[Fact]:
-    """All facts of the calls that these (enterprise, UniqueId) belong to, by position.
+    """All facts of the calls that these (enterprise, UniqueId) belong to, in the order of the fold.
 
     Legs, their bridges, and deliveries to ``chats`` (enterprise, chat_id). Which legs make a call is read off
     ``call_legs``; a leg that is not there comes alone. A call of which anything is archived is read from the
@@ -229,7 +232,6 @@ async def read_calls(
         facts += await archive.streams(connection, bridges, upto) if archive else []
     if archive is None and (archived := await places_of(connection, streams | bridges)):
         facts = _without_archived(facts, archived.keys(), {(row[0], row[1]): row[2] for row in rows})
-    facts.sort(key=lambda told: told.position)
     return in_order(facts)
 
 

@@ -12,8 +12,8 @@ from adapters.archive.index import places_of
 from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store import reader
 from adapters.store.reader import Connection
-from calls.facts import DIRECTORY_CHANGED, CallArchived, Fact, leg_stream
-from calls.order import Order, in_order
+from calls.facts import CallArchived, Fact, leg_stream
+from calls.order import Order
 from calls.switchboard import EMPTY
 from projections.hosts import HostRow
 from projections.names import NAMES, Name
@@ -53,7 +53,7 @@ IN_STRETCH: Final = """
 WITH inside AS (
     SELECT DISTINCT substr(stream, 5) AS unique_id FROM facts
     WHERE enterprise = $1 AND position <= $4 AND starts_with(stream, 'leg/')
-      AND ((source <> 'recovery' AND position > $2) OR (source = 'recovery' AND occurred_at >= $3))
+      AND ((source <> 'recovery' AND position > $2) OR (source = 'recovery' AND (follows, occurred_at) >= ($2, $3)))
 ),
 touched AS (
     SELECT DISTINCT call_legs.call_id FROM inside
@@ -74,12 +74,8 @@ WHERE enterprise = $1 AND position > $2 AND position <= $3 AND source <> 'recove
 """
 RECOVERED_OF: Final = f"""
 SELECT {reader.COLUMNS} FROM facts
-WHERE enterprise = $1 AND source = 'recovery' AND occurred_at >= $2 AND position <= $3
-ORDER BY occurred_at, position
-"""
-BEGUN: Final = """
-SELECT least((SELECT min(position) FROM facts WHERE enterprise = $1 AND kind <> $2),
-             (SELECT min(first_position) FROM archived WHERE enterprise = $1))
+WHERE enterprise = $1 AND source = 'recovery' AND (follows, occurred_at) >= ($2, $3) AND position <= $4
+ORDER BY follows, occurred_at, position
 """
 # Up to where rows tell of an enterprise; from the first recovered fact on that is not folded in, they do not.
 FOLDED: Final = """
@@ -137,10 +133,8 @@ class CallReading:
         """All facts up to a position of the calls that these legs belong to, in order."""
         async with self.connection() as connection:
             call_legs = f"call_legs{self.suffix}"
-            return in_order(
-                await reader.read_calls(
-                    connection, list(legs), (), upto, call_legs=call_legs, archive=self.archive
-                )
+            return await reader.read_calls(
+                connection, list(legs), (), upto, call_legs=call_legs, archive=self.archive
             )
 
     async def directories(self, upto: int, enterprise: str | None = None) -> list[Fact]:
@@ -202,9 +196,9 @@ class CallReading:
     async def facts_of(self, enterprise: str, stretch: Stretch, upto: int) -> AsyncIterator[list[Fact]]:
         """The facts of a stretch, in the order of folding, in pages."""
         async with self.connection() as connection:
-            order = Order(await connection.fetchval(BEGUN, enterprise, DIRECTORY_CHANGED) or 0)
-            rows = await connection.fetch(RECOVERED_OF, enterprise, stretch.since, upto)
+            rows = await connection.fetch(RECOVERED_OF, enterprise, stretch.after, stretch.since, upto)
             folded = await connection.fetchval(FOLDED, enterprise, self.projection) or 0
+        order = Order()
         order.add(await self._foldable(map(reader.fact, rows), stretch, folded))
         after = stretch.after
         while True:

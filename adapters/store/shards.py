@@ -32,7 +32,7 @@ from adapters.store.columns import (
 )
 from adapters.store.puts import Puts
 from adapters.store.reader import Connection
-from adapters.store.reading import BEGUN, EARLIEST, CallReading
+from adapters.store.reading import EARLIEST, CallReading
 from adapters.store.tables import columns_of
 from calls.facts import DIRECTORY_CHANGED, NEWEST, UNFOLDED_KINDS, Fact
 from calls.order import Order
@@ -56,16 +56,11 @@ LIMIT $9
 """
 RECOVERED: Final = f"""
 SELECT {reader.COLUMNS} FROM facts
-WHERE enterprise = $1 AND source = 'recovery' AND position <= $2 AND (occurred_at, position) > ($3, $4)
-ORDER BY occurred_at, position LIMIT $5
+WHERE enterprise = $1 AND source = 'recovery' AND position <= $2 AND (follows, occurred_at, position) > ($3, $4, $5)
+ORDER BY follows, occurred_at, position LIMIT $6
 """
 WITH_RECOVERED: Final = """
 SELECT DISTINCT enterprise FROM facts WHERE source = 'recovery' AND enterprise = ANY($1) AND position <= $2
-"""
-# What was recovered before this was folded already.
-FOLDED_UNTIL: Final = """
-SELECT max(occurred_at) FROM facts
-WHERE enterprise = $1 AND position <= $2 AND source <> 'recovery' AND (kind <> $3 OR position > $4)
 """
 PLACE_OF: Final = "SELECT incarnation, xid::text::bigint, position FROM facts WHERE position = $1"
 MOVE: Final = """
@@ -156,11 +151,10 @@ class ShardFold:
             done = len(rows) < BATCH
             await self._fold_all(rows)
             self._fold.touch(self._shard.enterprises)
-            if done:
-                for recovered in self._recovered.values():
-                    async for fact in recovered.rest():
-                        await self._apply(fact)
             reached = self._work.upto if done else place or await self._place(rows[-1][0])
+            for recovered in self._recovered.values():
+                async for fact in recovered.rest() if done else recovered.before(reached.position):
+                    await self._apply(fact)
             await self._write(self._fold.take(), checkpoint, reached, len(rows), done=done)
             checkpoint = reached
             self._folded(len(rows))
@@ -193,7 +187,7 @@ class ShardFold:
             self._merged = Merged(told, partial(self._next, placed=True), checkpoint, BATCH)
             recovered |= {one.enterprise for one in self._archive.of(enterprises) if one.recovered}
         for enterprise in recovered:
-            self._recovered[enterprise] = await _Recovered.begin(reading, enterprise, checkpoint, upto)
+            self._recovered[enterprise] = _Recovered(reading, enterprise, checkpoint.position, upto.position)
 
     async def _take(self, after: Checkpoint) -> tuple[Sequence[Any], Checkpoint | None]:
         """The next facts; with the place of the last where that is known."""
@@ -231,7 +225,7 @@ class ShardFold:
         for position, enterprise, stream, version, kind, source, at, body in rows:
             fact = Fact(position, enterprise, stream, version, kind, source, at, at, body)
             if late and fact.enterprise in late:
-                async for earlier in late[fact.enterprise].before(fact):
+                async for earlier in late[fact.enterprise].before(position):
                     await self._apply(earlier)
             if see:
                 see(fact)
@@ -306,47 +300,26 @@ async def _copy(
 
 
 class _Recovered:
-    """The recovered facts of one enterprise, page by page in the order of their times."""
+    """The recovered facts of one enterprise that follow a position or what is behind it, page by page in their order.
 
-    def __init__(
-        self,
-        reading: CallReading,
-        enterprise: str,
-        order: Order,
-        upto: int,
-        reached: tuple[datetime, int],
-    ) -> None:
-        self._reading, self._enterprise, self._order, self._upto = reading, enterprise, order, upto
-        self._reached = reached
+    Those that stand before the last position of a batch are folded with it.
+    """
+
+    def __init__(self, reading: CallReading, enterprise: str, after: int, upto: int) -> None:
+        self._reading, self._enterprise, self._upto = reading, enterprise, upto
+        self._order = Order()
+        self._reached: tuple[int, datetime, int] = (after, EARLIEST, 0)
         archive = reading.archive
-        self._archived = Recovered(archive, enterprise, reached, upto) if archive else None
+        self._archived = Recovered(archive, enterprise, after, upto) if archive else None
         self._more = True
 
-    @classmethod
-    async def begin(
-        cls, reading: CallReading, enterprise: str, checkpoint: Checkpoint, upto: Checkpoint
-    ) -> "_Recovered":
-        async with reading.connection() as connection:
-            begun = await connection.fetchval(BEGUN, enterprise, DIRECTORY_CHANGED) or 0
-            folded = await connection.fetchval(
-                FOLDED_UNTIL, enterprise, checkpoint.position, DIRECTORY_CHANGED, begun
-            )
-        order = Order(begun)
-        order.pass_by(checkpoint.position)
-        if reading.archive:
-            also = reading.archive.folded_until(enterprise, checkpoint.position)
-            folded = max((at for at in (folded, also) if at is not None), default=None)
-        reached = (EARLIEST, 0) if folded is None else (folded, -1)
-        return cls(reading, enterprise, order, upto.position, reached)
-
-    async def before(self, fact: Fact) -> AsyncIterator[Fact]:
-        """Those that come before a fact that was not recovered."""
+    async def before(self, position: int) -> AsyncIterator[Fact]:
+        """Those that come before what was not recovered and has this position."""
         while True:
-            for earlier in self._order.before(fact):
+            for earlier in self._order.before(position):
                 yield earlier
             if self._order.waits or not await self._page():
                 break
-        self._order.pass_by(fact.position)
 
     async def rest(self) -> AsyncIterator[Fact]:
         """Those that come after all others."""
@@ -363,8 +336,8 @@ class _Recovered:
             rows = await connection.fetch(RECOVERED, self._enterprise, self._upto, *self._reached, PAGE)
         self._more = len(rows) == PAGE
         page = [reader.fact(row) for row in rows]
-        if page:
-            self._reached = (page[-1].occurred_at, page[-1].position)
+        if rows:
+            self._reached = (rows[-1]["follows"], page[-1].occurred_at, page[-1].position)
         if self._archived:
             page = self._archived.merged(page, last=not self._more)
         self._order.add(page)

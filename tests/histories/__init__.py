@@ -27,7 +27,7 @@ from projections.calls import FOLD_VERSION, CallsFold
 from projections.hosts import HostRow
 from projections.live import project
 from projections.ports import Checkpoint, Rows
-from tests.memory_log import MemoryLog
+from tests.memory_log import MemoryLog, placed
 from tests.storing import Projected
 
 FOLDER = Path(__file__).parent
@@ -48,6 +48,7 @@ STORED = (
     "recorded_at",
     "body",
     "meta",
+    "follows",
 )
 
 Row = dict[str, Any]
@@ -58,7 +59,7 @@ Tables = dict[str, list[Row]]
 def facts_of(name: str) -> list[Fact]:
     """The facts of a history, by position."""
     with gzip.open(FOLDER / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        return [_fact(json.loads(line)) for line in lines]
+        return placed(_fact(json.loads(line)) for line in lines)
 
 
 def _fact(told: Row) -> Fact:
@@ -171,12 +172,11 @@ class Kept:
 
 async def fold(facts: Sequence[Fact], batches: Iterable[int]) -> Tables:
     """The rows of PURE by the fold alone, taken after so many facts each time; forgotten calls are read from a list."""
-    log, kept = MemoryLog(), Kept()
-    log.facts = list(facts)
+    log, kept = MemoryLog(facts=facts), Kept()
     fold = CallsFold()
     for fact in facts:
         fold.hosts.see(fact)
-    ordered = iter(in_order(facts))
+    ordered = iter(in_order(log.facts))
     for number, size in enumerate(batches, start=1):
         for fact in (batch := list(itertools.islice(ordered, size))):
             await project(fold, fact, log, log.head)
@@ -213,6 +213,7 @@ async def store(connection: asyncpg.Connection, facts: Sequence[Fact]) -> None:
             fact.recorded_at,
             fact.body,
             fact.meta,
+            int(fact.order) if fact.order else None,
         )
         for fact in facts
     ]

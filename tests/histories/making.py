@@ -37,6 +37,7 @@ from calls.scenarios import catalogue
 from calls.scenarios.script import CAST
 from calls.shapes import SHAPES
 from tests.folding import DIRECTORY, EPOCH, facts, settled
+from tests.memory_log import placed
 
 NAMES = sorted(catalogue())
 CUSTOMERS = ("375290000101", "375290000103", "375290000104")
@@ -143,7 +144,7 @@ def stored(told: Iterable[Told]) -> list[Fact]:
                 body,
             )
         )
-    return made
+    return placed(made)
 
 
 def every_kind(chance: random.Random) -> list[Told]:

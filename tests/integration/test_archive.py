@@ -275,7 +275,7 @@ async def test_manifests_say_what_the_table_says(database, tmp_path):
         await filled(here, each=2)
         moved = await archive(here.connection, tmp_path)
         told = msgspec.json.decode((tmp_path / "2024-01" / MANIFEST).read_bytes())
-        assert (told["format"], told["month"], len(told["columns"])) == (1, "2024-01-01", 14)
+        assert (told["format"], told["month"], len(told["columns"])) == (2, "2024-01-01", 15)
         assert told["files"] == [msgspec.to_builtins(one) for one in moved.files if one.month == FIRST]
         (tmp_path / "2024-01" / MANIFEST).unlink()
         assert "manifest of 2024-01" in (await check(here.connection, tmp_path, lambda _: None))[0]

@@ -13,11 +13,12 @@ import pytest_asyncio
 
 from adapters.bot import callbacks, lists
 from adapters.bot.lists import END
+from adapters.recovery import following
 from adapters.store import batch, reader
 from adapters.store.partitions import NO_MONTH, OF_DIRECTORY, month_of
 from adapters.store.queries import CallsWanted, list_calls, list_customers, write_cursor
 from adapters.store.reading import UNFORGOTTEN
-from calls.facts import NEWEST
+from calls.facts import NEWEST, UNFOLDED_KINDS
 from tests.storing import AT, connected
 
 ENTERPRISES = [f"{number:04}" for number in range(40)]
@@ -155,6 +156,7 @@ class Plan:
 
 EMPTY = ("facts_directory", "facts_other", "facts_2026_06", "facts_2026_07")
 _INDEXES = {
+    "occurred_at_idx": "facts_occurred",
     "position_idx": "facts_position",
     "incarnation_xid_position_idx": "facts_order",
     "enterprise_stream_version_month_key": "facts_stream_version",
@@ -250,6 +252,16 @@ async def test_streams_are_read_by_their_index_in_their_month_alone(planned):
     assert plan.touched("facts") == 19
 
 
+async def test_what_a_recovered_fact_follows_is_looked_for_around_its_time(planned):
+    at = AT + timedelta(hours=7)
+    kinds = list(UNFOLDED_KINDS)
+    plan = await explain(planned, following._NEAR, MINE, kinds, at, at - timedelta(minutes=10), analyze=True)
+    assert "facts_2026_05" not in plan.read_whole
+    assert "facts_occurred" in plan.indexes
+    read = sum(node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in plan.nodes)
+    assert read < 10_000, "of 76,000"
+
+
 @pytest.mark.parametrize("once", [True, False])
 async def test_the_next_version_is_looked_up_at_the_end_of_its_stream_in_its_month(planned, once):
     streams = [*(leg(40 * number + 7) for number in range(8)), "bridge/47"]
@@ -268,6 +280,7 @@ async def test_the_next_version_is_looked_up_at_the_end_of_its_stream_in_its_mon
             [b"" for _ in streams],
             [b"" for _ in streams],
             batch.BETWEEN.join(month_of(stream).isoformat() for stream in streams),
+            batch.BETWEEN.join("" for _ in streams),
             batch.BETWEEN.join("" for _ in streams),
             batch.BETWEEN.join("" for _ in streams),
             analyze=True,

@@ -95,6 +95,37 @@ async def test_what_was_lost_and_recovered_makes_the_rows_of_an_undisturbed_day(
         await same(here, told)
 
 
+def half_lost(chance: random.Random) -> Iterator[list[NewFact]]:
+    """A day of a host whose clock is minutes behind, as a store is told of it; of two events in five its log knows."""
+    told = mixed(chance, [chance.choice(NAMES) for _ in range(24)], apart=chance.choice([1, 3, 10]))
+    behind = timedelta(seconds=chance.choice([70, 110, 200]))
+    live, lost = [], []
+    for fact in told:
+        if chance.random() < 0.4:
+            lost.append(fact)
+        else:
+            live.append(msgspec.structs.replace(fact, occurred_at=fact.occurred_at + behind))
+    some = [live, *imports(lost, chance)]
+    while some:
+        left = some[0] if chance.random() < 0.6 else chance.choice(some)
+        size = chance.choice([1, 5, 20, 60, 200])
+        yield left[:size]
+        del left[:size]
+        some = [one for one in some if one]
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_live_and_rebuilt_agree_where_legs_are_woken_by_what_was_recovered(database, seed):
+    chance = random.Random(f"woken {seed}")
+    async with projected(database.dsn) as here:
+        await here.tell(*KNOWN)
+        for some in half_lost(chance):
+            await here.tell(*some)
+            if chance.random() < 0.1:
+                await here.restart()
+        assert (await here.rebuild(jobs=1)).differences == []
+
+
 async def test_a_day_that_was_never_heard_of_live_is_told_by_the_first_directory(database):
     chance = random.Random(3)
     told = mixed(chance, ["2-1", "2-20", "1-8"])

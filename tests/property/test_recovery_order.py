@@ -14,6 +14,7 @@ from calls.facts import Fact
 from calls.order import in_order
 from calls.scenarios import catalogue
 from tests.folding import DIRECTORY, EPOCH, ended, played_facts, settled
+from tests.memory_log import placed
 
 SCENARIOS = list(catalogue().values())
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.id)
@@ -53,7 +54,7 @@ def cut(events: Sequence[Fact], chance: random.Random) -> tuple[list[Fact], list
 def test_lost_and_recovered_is_as_if_it_had_come_live(scenario, least, chance):
     events = played_facts(scenario.events(EPOCH.timestamp(), 1, least=least))
     live, pieces = cut(events, chance)
-    told = in_order(stored(live, pieces))
+    told = in_order(placed(stored(live, pieces)))
     assert rows(settled(told, DIRECTORY)) == rows(settled(events, DIRECTORY))
     assert rows(ended(told)) == rows(ended(events))
 
@@ -62,7 +63,7 @@ def test_lost_and_recovered_is_as_if_it_had_come_live(scenario, least, chance):
 def test_a_call_with_one_recovered_event_says_so(scenario):
     events = played_facts(scenario.events(EPOCH.timestamp(), 1))
     for place in range(0, len(events), 5):
-        told = in_order(stored(events[:place] + events[place + 1 :], [[events[place]]]))
+        told = in_order(placed(stored(events[:place] + events[place + 1 :], [[events[place]]])))
         calls = settled(told, DIRECTORY)
         if events[place].stream.startswith("leg/"):
             assert any(call.source == "recovery" for call in calls) or events[place].kind == "new_callerid"

@@ -4,7 +4,8 @@ from datetime import timedelta
 from itertools import pairwise, permutations
 
 from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, Fact, leg_stream
-from calls.order import in_order
+from calls.order import in_order, place_of
+from tests.memory_log import placed
 from tests.storing import AT
 
 
@@ -15,7 +16,7 @@ def fact(position: int, at: float, source="live", enterprise="0367", kind="dial"
 
 
 def positions(facts: list[Fact]) -> list[int]:
-    return [one.position for one in in_order(facts)]
+    return [one.position for one in in_order(placed(facts))]
 
 
 def test_facts_that_came_live_stay_as_they_came_even_where_a_clock_was_set_back():
@@ -33,13 +34,14 @@ def test_of_the_same_moment_the_one_that_came_live_is_first():
 def test_imports_in_any_order_are_folded_in_one_order():
     for times in permutations((1, 2, 3, 4)):
         late = [fact(10 + place, at, "recovery") for place, at in enumerate(times)]
-        told = in_order([fact(1, 0), fact(2, 2.5), *late, fact(20, 9)])
+        told = in_order(placed([fact(1, 0), fact(2, 2.5), *late, fact(20, 9)]))
         assert [one.occurred_at for one in told] == sorted(one.occurred_at for one in told)
 
 
 def test_their_order_lies_between_the_positions_around_them():
-    told = in_order([fact(1, 0), fact(2, 10), fact(3, 4, "recovery"), fact(4, 5, "recovery"), fact(5, 20)])
-    orders = [one.order or one.position for one in told]
+    facts = [fact(1, 0), fact(2, 10), fact(3, 4, "recovery"), fact(4, 5, "recovery"), fact(5, 20)]
+    told = in_order(placed(facts))
+    orders = [place_of(one) for one in told]
     assert all(one < other for one, other in pairwise(orders))
     assert orders[0] == 1
     assert orders[-2:] == [2, 5]
@@ -54,4 +56,4 @@ def test_nothing_is_told_by_an_empty_directory_where_a_first_one_came_later():
 
 def test_enterprises_have_clocks_of_their_own():
     facts = [fact(1, 50), fact(2, 0, enterprise="0368"), fact(3, 10, "recovery", "0368"), fact(4, 60)]
-    assert positions([*facts, fact(5, 20, enterprise="0368")]) == [1, 2, 4, 3, 5]
+    assert positions([*facts, fact(5, 20, enterprise="0368")]) == [1, 2, 3, 4, 5]
