@@ -63,8 +63,7 @@ def history(seed: int = 3, each: int = 6) -> Iterator[list[NewFact]]:
 
 async def store(here: Projected, facts: Sequence[NewFact]) -> None:
     """Store facts as if it were then, and project them."""
-    for fact in facts:
-        await put(here.connection, [fact], recorded_at=max(fact.occurred_at, facts[0].occurred_at))
+    await put(here.connection, facts, recorded_at=facts[-1].occurred_at)
     await here.project()
 
 

@@ -12,7 +12,7 @@ from adapters.archive.index import places_of
 from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store import reader
 from adapters.store.reader import Connection
-from calls.facts import CallArchived, Fact, leg_stream
+from calls.facts import UNFOLDED_KINDS, CallArchived, Fact, leg_stream
 from calls.order import Order
 from calls.switchboard import EMPTY
 from projections.hosts import HostRow
@@ -41,12 +41,16 @@ SELECT greatest(0, (
     SELECT max(last_position) FROM archived WHERE last_position <= $2 AND last_recorded_at <= (SELECT at FROM latest)
 ))
 """
+# The last fact before a time; no recovered one that occurred since stands before it, whatever clocks did.
 BEFORE_TIME: Final = """
-SELECT coalesce((
+SELECT least(coalesce((
     SELECT position FROM facts
-    WHERE enterprise = $1 AND position <= $3 AND source <> 'recovery' AND occurred_at < $2
+    WHERE enterprise = $1 AND position <= $3 AND source <> 'recovery' AND occurred_at < $2 AND kind <> ALL($4)
     ORDER BY position DESC LIMIT 1
-), 0)
+), 0), (
+    SELECT min(follows) FROM facts
+    WHERE enterprise = $1 AND source = 'recovery' AND occurred_at >= $2 AND position <= $3
+))
 """
 # Calls with a leg or a fact in the stretch, and the first moment of each.
 IN_STRETCH: Final = """
@@ -170,7 +174,7 @@ class CallReading:
         begin = _before(since, EMPTY)
         async with self.connection() as connection:
             for _ in range(MOST_STEPS):
-                after = await connection.fetchval(BEFORE_TIME, enterprise, begin, upto)
+                after = await connection.fetchval(BEFORE_TIME, enterprise, begin, upto, list(UNFOLDED_KINDS))
                 row = await connection.fetchrow(self.sql(IN_STRETCH), enterprise, after, begin, upto)
                 assert row is not None, "an aggregate has one row"
                 if row["first"] is None or row["first"] >= begin:

@@ -142,6 +142,26 @@ async def test_a_day_that_was_never_heard_of_live_is_told_by_the_first_directory
         assert (await here.rebuild()).differences == []
 
 
+async def test_a_call_recovered_from_long_after_the_last_card_is_told(database):
+    told = mixed(random.Random(4), ["2-1"])
+    later = [msgspec.structs.replace(fact, occurred_at=fact.occurred_at + timedelta(days=1)) for fact in told]
+    another = mixed(random.Random(7), ["2-1"])
+    sent = NewFact(
+        enterprise="0367",
+        stream="delivery/1/1777885200.1",
+        kind="delivery_sent",
+        source="service",
+        occurred_at=told[-1].occurred_at,
+        body=b"{}",
+    )
+    async with projected(database.dsn) as here:
+        await here.tell(*KNOWN, *another, sent)
+        assert len(await here.rows("calls")) == 1
+        await here.tell(*[msgspec.structs.replace(fact, source="recovery") for fact in later])
+        assert len(await here.rows("calls")) == 2
+        assert (await here.rebuild()).differences == []
+
+
 async def test_sums_follow_what_recovery_changes(database):
     told = mixed(random.Random(5), ["2-1"])
     async with projected(database.dsn) as here:
