@@ -53,6 +53,10 @@ def sql(
     """
     if is_live and folder:
         raise click.UsageError("either --live or --export")
+    try:
+        question.encode()
+    except UnicodeEncodeError as error:
+        raise click.UsageError("the question is no UTF-8") from error
     settings = load_settings(os.environ, Path.cwd())
     configure_logs(settings.log_format, "warning")
     told = answer(form, lambda text: click.echo(text, nl=False))
