@@ -68,7 +68,7 @@ SELECT enterprise, sum(facts)::bigint FROM (
 """
 BESIDE_SHARDS: Final = """
 SELECT (SELECT count(*) FROM facts WHERE source = 'recovery' AND position <= $3)
-     + (SELECT coalesce(sum(recovered), 0)::bigint FROM archived WHERE first_position <= $3)
+     + (SELECT coalesce(sum(recovered), 0)::bigint FROM archived WHERE last_position <= $3)
      + (SELECT count(*) FROM facts WHERE (incarnation, xid, position) > ($1, $2::text::xid8, $3)
         AND (incarnation, xid, position) <= ($4, $5::text::xid8, $6) AND kind <> ALL($7))
 """
