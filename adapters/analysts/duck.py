@@ -56,8 +56,10 @@ SHOWN: Final[dict[str, Shown]] = {
 """How types are asked for, by DuckDB's names; all others are texts."""
 
 
-def ask(folder: Path, question: str, answer: Answer, *, memory: str = MEMORY) -> None:
+def ask(folder: Path, question: str, answer: Answer, *, memory: str = MEMORY) -> list[str]:
     """Answer one SELECT over the export in a folder, each table a view by its name.
+
+    Returns the months whose events were archived when it was made.
 
     Raises ExtraMissing, ExportError where there is no export, QueryError for what DuckDB refuses.
     """
@@ -81,6 +83,7 @@ def ask(folder: Path, question: str, answer: Answer, *, memory: str = MEMORY) ->
                 for rows in _rows(told):
                     answer.rows(rows)
                 answer.end()
+                return export.archived
         except duckdb.Error as error:
             raise QueryError(_reason(str(error))) from error
 

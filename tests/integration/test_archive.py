@@ -2,16 +2,19 @@
 
 import asyncio
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 import msgspec
 import pytest
 
 from actors.ports import VersionConflict
+from adapters.analysts.absent import archived_said
+from adapters.analysts.folder import read_manifest as read_export
 from adapters.archive.back import alone_with_files, check, restore
 from adapters.archive.files import sha256_of
 from adapters.archive.folder import MANIFEST, Archive, ArchiveError, rewrite
+from adapters.archive.index import stream_key
 from adapters.archive.moving import Mover, alone
 from adapters.cli import doctor
 from adapters.postgres.database import Database
@@ -21,11 +24,12 @@ from adapters.store.beside import Beside
 from adapters.store.partitions import later, month_of
 from adapters.store.reader import unsettled_calls
 from calls.recordings import Recording, write_recording
+from calls.scenarios import catalogue
 from projections.calls import FOLD_VERSION
 from projections.names import NAMES
 from projections.rebuild import Plan, rebuild_as_of
 from tests.archiving import ENTERPRISES, FIRST, NOW, archive, calls, filled, last_calls, store
-from tests.running import command
+from tests.running import command, enterprise, running
 from tests.storing import arrival, connected, projected, put, writing
 
 WHOLE = Plan(NAMES, FOLD_VERSION)
@@ -605,6 +609,61 @@ async def test_the_command_says_what_it_moved_and_what_stays(database, tmp_path)
         assert (await run("--before", "May")).code == 2
         rebuilt = await command("rebuild", "all", "--check", env=env, folder=tmp_path)
         assert (rebuilt.code, "is damaged" in rebuilt.errors, rebuilt.errors.count("\n")) == (1, True, 1)
+
+
+async def test_exports_and_answers_say_which_months_are_archived_and_not_in_them(database, tmp_path):
+    env = environment(database, tmp_path)
+    async with projected(database.dsn) as here:
+        await filled(here, each=2)
+
+        async def said(*arguments):
+            done = await command(*arguments, env=env, folder=tmp_path)
+            assert done.code == 0, done
+            return done.errors
+
+        async def all_said():
+            return [
+                await said("export"),
+                await said("export", "--from", "2024-02-29", "--out", "later"),
+                await said("export", "--from", "2024-03-01", "--out", "latest", "--json"),
+                await said("export", "--enterprise", "0368"),
+                await said("sql", "SELECT count(*) FROM Events"),
+                await said("sql", "--live", "SELECT count(*) FROM events"),
+                await said("sql", "SELECT count(*) FROM calls"),
+                await said("sql", "--live", "SELECT count(*) FROM calls"),
+            ]
+
+        assert set(await all_said()) == {""}
+        folder = tmp_path / "data" / "archive"
+        await archive(here.connection, folder, enterprise="0367")
+        await archive(here.connection, folder, date(2024, 2, 1), enterprise="0368")
+        line = "events of {} are archived and not in it: callfold archive --restore brings a month back\n"
+        both, february, january = (line.format(told) for told in ("2024-01 to 2024-02", "2024-02", "2024-01"))
+        assert await all_said() == [both, february, "", january, both, both, "", ""]
+        manifest = read_export(tmp_path / "data" / "exports")
+        assert manifest.exports["parquet"].archived == ["2024-01", "2024-02"]
+
+
+def test_archived_months_are_told_in_spans():
+    told = archived_said(["2023-11", "2023-12", "2024-01", "2024-03"])
+    assert told.startswith("events of 2023-11 to 2024-01, 2024-03 are archived")
+
+
+async def test_a_call_says_with_which_months_it_was_archived(database, tmp_path):
+    async with running(database.dsn, tmp_path, enterprise("0367")) as service:
+        await service.play(catalogue()["2-18"])
+        await service.quiet()
+        [call] = (await service.get("/api/calls"))["items"]
+        place = f"0367/{call['call_id']}"
+        assert "archived" not in await service.get(f"/api/calls/{place}")
+        assert "в архиве" not in (await service.client.get(f"/calls/{place}")).text
+        await service.pool.execute(
+            "INSERT INTO archived_streams VALUES ($1, '2024-01-01', 1, 0, 0), ($1, '2024-02-01', 2, 0, 0)",
+            stream_key("0367", f"leg/{call['legs'][-1]}"),
+        )
+        assert (await service.get(f"/api/calls/{place}"))["archived"] == ["2024-01", "2024-02"]
+        page = (await service.client.get(f"/calls/{place}")).text
+        assert "События этого звонка — в архиве за 2024-01, 2024-02." in page
 
 
 async def test_without_pyarrow_one_line_says_what_to_install(database, tmp_path):
