@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from calls.facts import UNFOLDED_KINDS
 from projections.calls import CallsFold
 from projections.live import fold_facts, load, next_facts, recovered
 from projections.names import Name
@@ -43,9 +44,10 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a rebuild came to: facts folded by its shards and after them, rows that differed from the live ones.
+    """What a rebuild came to: facts that its tables are made of, rows that differed from the live ones.
 
-    ``differences``: None where nothing was compared, because there were no live rows yet or none are wanted.
+    ``facts``: all of them, those too that it had folded before it was interrupted. ``differences``: None where nothing
+    was compared, because there were no live rows yet or none are wanted.
     """
 
     facts: int
@@ -69,6 +71,10 @@ class BesideTables(Following, Protocol):
 
     async def finish(self, names: dict[tuple[str, str], str | None]) -> None:
         """Make of the shards' rows what the live tables are: sums, names of customers, indexes."""
+        ...
+
+    async def beside_shards(self) -> int:
+        """Facts in these tables that shards do not count: recovered ones, and what was caught up with so far."""
         ...
 
     def as_now(self) -> AbstractAsyncContextManager[Any]:
@@ -106,7 +112,7 @@ async def catch_up(
         rows = await fold_facts(fold, facts, tables, reached, anew)
         await tables.write(rows, after, reached, fold.name)
         after = reached
-        folded += len(facts)
+        folded += sum(fact.kind not in UNFOLDED_KINDS for fact in facts)
 
 
 async def _fold_all(tables: BesideTables, upto: Checkpoint, fold_shards: Callable[[], Awaitable[int]]) -> int:
@@ -114,7 +120,7 @@ async def _fold_all(tables: BesideTables, upto: Checkpoint, fold_shards: Callabl
     fold = CallsFold()
     fold.remember(await tables.directories(upto.position))
     await tables.finish(fold.customer_names())
-    return folded
+    return folded + await tables.beside_shards()
 
 
 async def rebuild_as_of(

@@ -1,5 +1,6 @@
 """Answers to questions as text: an aligned table, CSV or JSON, written row by row as they come."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -7,6 +8,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 
 import msgspec
 
+from adapters.analysts.errors import QueryError
 from adapters.analysts.files import csv_field
 
 Form = Literal["table", "csv", "json"]
@@ -63,11 +65,14 @@ class _Json:
 
     def __init__(self, write: Write) -> None:
         self._write = write
-        self._encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
+        self._encode = msgspec.json.Encoder(decimal_format="number").encode
         self._columns: Sequence[str] = ()
         self._between = "["
 
     def begin(self, columns: Sequence[str]) -> None:
+        twice = next((name for name, count in Counter(columns).items() if count > 1), None)
+        if twice is not None:
+            raise QueryError(f"two columns are named {twice}, which JSON cannot tell apart: name one with AS")
         self._columns = columns
 
     def rows(self, rows: Sequence[Row]) -> None:
@@ -118,6 +123,13 @@ def _is_number(rows: Sequence[Row], place: int) -> bool:
     return bool(values) and all(type(value) in {int, float, Decimal} for value in values)
 
 
+def _item(value: Any) -> str:
+    """A value in a list."""
+    if isinstance(value, list):
+        return f"[{_text(value)}]"
+    return "NULL" if value is None else _text(value)
+
+
 def _text(value: Any) -> str:
     match value:
         case None:
@@ -125,7 +137,7 @@ def _text(value: Any) -> str:
         case bool():
             return "yes" if value else "no"
         case list():
-            return ", ".join([_text(one) for one in value])
+            return ", ".join([_item(one) for one in value])
         case datetime():
             return value.isoformat(sep=" ").replace("+00:00", "Z")
         case date():

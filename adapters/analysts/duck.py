@@ -1,7 +1,7 @@
 """SQL over an export, by DuckDB inside of this process. It reads the export's files and nothing else."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ from adapters.analysts.answers import Answer
 from adapters.analysts.errors import ExportError, ExtraMissing, QueryError
 from adapters.analysts.folder import File, reading
 from adapters.analysts.relations import RELATIONS, SECONDS_PRECISION, SECONDS_SCALE, Kind, Relation
+from adapters.analysts.values import AFTER, Shown, read_rows
 
 MEMORY: Final = "1GB"
 """What a query may take; what is more goes to a temporary folder."""
@@ -26,9 +27,39 @@ TYPES: Final[dict[Kind, str]] = {
     "seconds": f"DECIMAL({SECONDS_PRECISION},{SECONDS_SCALE})",
 }
 
+_TIMES: Final = (
+    "date",
+    "timestamp",
+    "timestamp_s",
+    "timestamp_ms",
+    "timestamp_ns",
+    "timestamp with time zone",
+)
+_INTEGERS: Final = (
+    "tinyint",
+    "smallint",
+    "integer",
+    "bigint",
+    "utinyint",
+    "usmallint",
+    "uinteger",
+    "ubigint",
+)
+SHOWN: Final[dict[str, Shown]] = {
+    **{name: Shown("BIGINT") for name in _INTEGERS},
+    "ubigint": Shown("UBIGINT"),
+    "boolean": Shown("BOOLEAN"),
+    **{name: Shown("VARCHAR", "float") for name in ("float", "double")},
+    **{name: Shown("VARCHAR", "decimal") for name in ("decimal", "hugeint", "uhugeint", "bignum")},
+    **{name: Shown("VARCHAR", "time") for name in _TIMES},
+}
+"""How types are asked for, by DuckDB's names; all others are texts."""
 
-def ask(folder: Path, question: str, answer: Answer, *, memory: str = MEMORY) -> None:
+
+def ask(folder: Path, question: str, answer: Answer, *, memory: str = MEMORY) -> list[str]:
     """Answer one SELECT over the export in a folder, each table a view by its name.
+
+    Returns the months whose events were archived when it was made.
 
     Raises ExtraMissing, ExportError where there is no export, QueryError for what DuckDB refuses.
     """
@@ -47,11 +78,12 @@ def ask(folder: Path, question: str, answer: Answer, *, memory: str = MEMORY) ->
                 statements = connection.extract_statements(question)
                 if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                     raise QueryError("one SELECT at a time, and nothing that changes anything")
-                told = connection.sql(question)
+                told = connection.sql(question.rstrip(AFTER))
                 answer.begin(told.columns)
-                for batch in told.to_arrow_reader(CHUNK):
-                    answer.rows(list(zip(*[column.to_pylist() for column in batch.columns], strict=True)))
+                for rows in _rows(told):
+                    answer.rows(rows)
                 answer.end()
+                return export.archived
         except duckdb.Error as error:
             raise QueryError(_reason(str(error))) from error
 
@@ -89,6 +121,29 @@ def _view(relation: Relation, files: Sequence[str]) -> str:
     if not relation.by:
         source = f"read_parquet({_list(files)})"
     return f"CREATE VIEW {relation.name} AS SELECT {', '.join(relation.names)} FROM {source}"  # noqa: S608
+
+
+def _rows(told: Any) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows of an answer in stretches."""
+    columns = [_shown(one) for one in told.types]
+    # Columns may have one name, so they are known by their places.
+    listed = ", ".join([f"CAST(#{place} AS {one.type}) AS c{place}" for place, one in enumerate(columns, 1)])
+    batches = iter(told.project(listed).to_arrow_reader(CHUNK))
+    while True:
+        try:
+            batch = next(batches, None)
+        except OSError as error:  # so the reader names what DuckDB finds out in the middle
+            raise QueryError(_reason(str(error))) from error
+        if batch is None:
+            return
+        yield read_rows(columns, list(zip(*[one.to_pylist() for one in batch.columns], strict=True)))
+
+
+def _shown(type_: Any) -> Shown:
+    if type_.id in {"list", "array"}:
+        inner = _shown(type_.children[0][1])
+        return Shown(inner.sql, inner.reading, inner.deep + 1)
+    return SHOWN.get(type_.id, Shown("VARCHAR"))
 
 
 def _list(texts: Sequence[str]) -> str:

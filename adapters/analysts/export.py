@@ -41,6 +41,7 @@ async def export(
                 reading = await Reading.begin(state, wanted)
                 made = await _Making(fresh, format_, made_at, reading.checkpoint).all_of(reading, progress)
                 left = await reading.left()
+                archived, unknown = await reading.archived(), await reading.unknown()
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise ExportError(f"the database could not be read: {error}") from error
         kept = [file for file in former.files if _stays(file, wanted)] if former else []
@@ -52,6 +53,8 @@ async def export(
             until=wanted.until,
             checkpoint=msgspec.to_builtins(reading.checkpoint),
             left=left,
+            archived=archived,
+            unknown=unknown,
             rows={one.name: sum(file.rows for file in files if file.table == one.name) for one in RELATIONS},
             files=files,
         )

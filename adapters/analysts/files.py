@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Format = Literal["parquet", "csv", "jsonl"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 DAY: Final = "day"
+_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class FileWriter(Protocol):
@@ -111,10 +112,9 @@ class _JsonLines:
     def __init__(self, relation: Relation, path: Path) -> None:
         self._columns = relation.columns
         self._file = path.open("wb")
-        self._encode = msgspec.json.Encoder(decimal_format="number").encode
 
     def write(self, rows: Sequence[Sequence[Any]]) -> None:
-        self._file.writelines([self._encode(self._shown(row)) + b"\n" for row in rows])
+        self._file.writelines([_encode(self._shown(row)) + b"\n" for row in rows])
 
     def _shown(self, row: Sequence[Any]) -> dict[str, Any]:
         return {
@@ -138,7 +138,7 @@ def csv_field(value: Any) -> str:
         case datetime():
             return value.isoformat().replace("+00:00", "Z")
         case list() | dict():
-            return csv_field(msgspec.json.encode(value).decode())
+            return csv_field(_encode(value).decode())
         case Decimal():
             return format(value, "f")
         case _:

@@ -62,6 +62,10 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     """Events that were stored and not folded when it was made: they are in the next one."""
     rows: dict[str, int]
     files: list[File]
+    archived: list[str] = []
+    """Months of which events are archived, and not in it."""
+    unknown: dict[str, int] = {}
+    """By kind, the facts that are not in it because the version that made it did not know their kind."""
 
 
 class Manifest(msgspec.Struct, frozen=True):

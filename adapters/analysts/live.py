@@ -1,6 +1,7 @@
 """SQL over the live tables: read-only, as a role that may read the analysts' views and nothing else."""
 
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Final
 
@@ -9,12 +10,21 @@ import asyncpg
 from adapters.analysts.answers import Answer
 from adapters.analysts.errors import QueryError
 from adapters.analysts.relations import RELATIONS
+from adapters.analysts.values import AFTER, Shown, read_rows
 from adapters.postgres.database import Database
 
 ROLE: Final = "callfold_analyst"
 SECONDS: Final = 60
 """After which a question is stopped."""
 CHUNK: Final = 1_000
+SHOWN: Final[dict[str, Shown]] = {
+    "bool": Shown("boolean"),
+    **{name: Shown("bigint") for name in ("int2", "int4", "int8", "oid")},
+    **{name: Shown("text", "float") for name in ("float4", "float8")},
+    "numeric": Shown("text", "decimal"),
+    **{name: Shown("text", "time") for name in ("date", "timestamp", "timestamptz")},
+}
+"""How types are asked for, by PostgreSQL's names; all others are texts."""
 LOCK: Final = 0x63616C6C_616E6C79  # "callanly"
 
 # Whose names questions know. A table that is not among them is of nobody's business here.
@@ -46,9 +56,11 @@ REACHES: Final = """
 SELECT string_agg(name, ', ') FROM unnest(ARRAY['secrets', 'facts', 'rejected', 'invitations', 'pg_authid']) AS name
 WHERE has_table_privilege($1, name, 'SELECT') OR has_any_column_privilege($1, name, 'SELECT')
 """
-TYPES: Final = """
-SELECT format_type(type, NULL) FROM unnest($1::oid[]) WITH ORDINALITY AS told (type, place) ORDER BY place
+DECLARED: Final = """
+SELECT format_type(type, -1) FROM unnest($1::oid[]) WITH ORDINALITY AS told (type, place) ORDER BY place
 """
+PLAIN: Final = "SET LOCAL datestyle = 'ISO'; SET LOCAL extra_float_digits = 1; SET LOCAL timezone = 'UTC'"
+"""As texts are written that are read here."""
 
 
 async def ask(database: Database, question: str, answer: Answer, *, seconds: float = SECONDS) -> None:
@@ -76,6 +88,8 @@ async def ask_on(connection: asyncpg.Connection, question: str, answer: Answer, 
         raise QueryError(
             f"stopped after {seconds:g} s: --timeout allows more, an export has no limit"
         ) from error
+    except asyncpg.InternalClientError as error:
+        raise QueryError("a column is of a type that PostgreSQL alone knows: cast it to text") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise QueryError(_reason(error)) from error
 
@@ -128,18 +142,49 @@ async def _make(connection: asyncpg.Connection) -> None:
 
 async def _answer(connection: asyncpg.Connection, question: str, answer: Answer) -> None:
     # What columns there are is found out as the role too, and without running anything.
-    await connection.execute(f"SET LOCAL ROLE {ROLE}; SET LOCAL search_path = analyst, pg_temp")
+    await connection.execute(f"{PLAIN}; SET LOCAL ROLE {ROLE}; SET LOCAL search_path = analyst, pg_temp")
     columns = (await connection.prepare(question)).get_attributes()
+    shown = [_shown(column.type) for column in columns]
+    inside = _inside(question, shown)
+    whole = await _can_be_asked(connection, inside)
     await connection.execute("RESET ROLE")
     if not columns:
         raise QueryError("one SELECT at a time, and nothing that changes anything")
-    types = await connection.fetch(TYPES, [column.type.oid for column in columns])
-    listed = ", ".join(f"c{place} {row[0]}" for place, row in enumerate(types))
-    cursor = await connection.cursor(f"SELECT * FROM analyst.run($1) AS told ({listed})", question)  # noqa: S608
+    if whole:
+        declared = [one.type for one in shown]
+    else:
+        inside = question
+        declared = [row[0] for row in await connection.fetch(DECLARED, [one.type.oid for one in columns])]
+    listed = ", ".join(f"c{place} {type_}" for place, type_ in enumerate(declared))
+    cast = ", ".join(f"c{place}::{one.type}" for place, one in enumerate(shown))
+    cursor = await connection.cursor(f"SELECT {cast} FROM analyst.run($1) AS told ({listed})", inside)  # noqa: S608
     answer.begin([column.name for column in columns])
     while rows := await cursor.fetch(CHUNK):
-        answer.rows([tuple(row) for row in rows])
+        answer.rows(read_rows(shown, rows))
     answer.end()
+
+
+def _shown(type_: asyncpg.Type) -> Shown:
+    one = SHOWN.get(type_.name.removesuffix("[]"), Shown("text"))
+    # However deep: PostgreSQL knows one type for all.
+    return Shown(one.sql, one.reading, 1) if type_.name.endswith("[]") else one
+
+
+def _inside(question: str, shown: Sequence[Shown]) -> str:
+    """The question with its columns cast where it runs: outside, a column of a domain has another type."""
+    names = ", ".join(f"c{place}" for place in range(len(shown)))
+    cast = ", ".join(f"c{place}::{one.type}" for place, one in enumerate(shown))
+    return f"SELECT {cast} FROM (\n{question.rstrip(AFTER)}\n) AS told ({names})"  # noqa: S608
+
+
+async def _can_be_asked(connection: asyncpg.Connection, question: str) -> bool:
+    """False for what cannot stand in parentheses: EXPLAIN, or a comment behind a semicolon."""
+    try:
+        async with connection.transaction():
+            await connection.prepare(question)
+    except asyncpg.PostgresSyntaxError:
+        return False
+    return True
 
 
 def _reason(error: BaseException) -> str:

@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
+from adapters.analysts.absent import archived_months
 from adapters.analysts.bodies import shown_text
 from adapters.analysts.relations import EVENTS, POSTGRES, Relation
 from adapters.analysts.snapshot import Snapshot
+from calls.facts import KNOWN_KINDS
 from projections.ports import Checkpoint
 
 CHUNK: Final = 10_000
@@ -24,6 +26,10 @@ DAYS: Final = f"""
 SELECT CAST(occurred_at AT TIME ZONE 'UTC' AS date) AS day, count(*) FROM {{table}}
 WHERE {EVENTS.where} AND {{wanted}} AND {_FOLDED} GROUP BY day ORDER BY day
 """  # noqa: S608 - constants of ours; values are parameters
+UNKNOWN: Final = f"""
+SELECT kind, count(*) FROM {{table}}
+WHERE kind <> ALL($7) AND {{wanted}} AND {_FOLDED} GROUP BY kind ORDER BY kind
+"""  # noqa: S608
 LEFT: Final = f"""
 SELECT count(*) FROM {{table}} WHERE {EVENTS.where} AND (incarnation, xid, position) > ($1, $2::text::xid8, $3)
 """  # noqa: S608
@@ -93,6 +99,19 @@ class Reading:
                 room = AT_ONCE
             room -= count
         return stretches
+
+    async def archived(self) -> list[str]:
+        """Months of which events are wanted and archived, so that they are not read."""
+        wanted = self._wanted
+        async with self._state.reading(EVENTS.table) as (connection, _):
+            return await archived_months(connection, wanted.enterprise, wanted.since, wanted.until)
+
+    async def unknown(self) -> dict[str, int]:
+        """How many facts there are of kinds that this version does not know, by kind."""
+        async with self._state.reading(EVENTS.table) as (connection, table):
+            sql = UNKNOWN.format(table=table, wanted=_bounds(EVENTS))
+            rows = await connection.fetch(sql, *self._bounds_of(EVENTS), *self._folded, sorted(KNOWN_KINDS))
+            return {row[0]: row[1] for row in rows}
 
     async def left(self) -> int:
         """How many events no projection has folded yet."""

@@ -1,7 +1,8 @@
 """Looking the archive through, and bringing months of it back into the database."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -13,10 +14,14 @@ import msgspec
 from adapters.archive.files import FactFile, Row
 from adapters.archive.folder import Archive, ArchivedFile, ArchiveError, read_manifest, tidy, verify
 from adapters.archive.index import stream_key
+from adapters.archive.moving import LOCK_EVERY, LOCK_TRIES
+from adapters.store.beside import REBUILD_LOCK
 from adapters.store.partitions import MOST_MOVED
 
 AT_ONCE: Final = 5_000
 LOCK_MS: Final = 500
+READ_AT_A_GLANCE: Final = 512 << 20
+"""Bytes of an archive whose checksums are compared also where nobody asked for it: a second or two."""
 _FORGET_STREAMS: Final = "DELETE FROM archived_streams WHERE month = $1 AND key = ANY($2)"
 _FORGET_RECORDINGS: Final = """
 UPDATE recordings SET archived_position = NULL, archived_body = NULL
@@ -33,6 +38,66 @@ class Restored(msgspec.Struct, frozen=True):
     month: date
     enterprise: str
     facts: int
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The archive at a glance; ``read``: checksums were compared too, not sizes alone."""
+
+    files: int
+    bytes: int
+    read: bool
+    wrong: list[str]
+
+
+async def glance(connection: asyncpg.Connection, folder: Path) -> Seen:
+    """Whether each file is there in its size, and what is in it where that is little. Needs no pyarrow."""
+    archive = Archive(folder)
+    await archive.load(connection)
+    size = sum(one.bytes for one in archive.files.values())
+    read = size <= READ_AT_A_GLANCE
+    wrong = []
+    for one in archive.files.values():
+        try:
+            await asyncio.to_thread(_glance, archive.path(one), one, read=read)
+        except ArchiveError as error:
+            wrong.append(str(error))
+    return Seen(len(archive.files), size, read, wrong)
+
+
+def _glance(path: Path, one: ArchivedFile, *, read: bool) -> None:
+    try:
+        found = path.stat().st_size
+    except OSError:
+        found = one.bytes  # what is the matter is said below
+        read = True
+    if found != one.bytes:
+        raise ArchiveError(
+            f"{path} of the archive is damaged: it should have {one.bytes} bytes and has {found};"
+            " put it back from a copy"
+        )
+    if read:
+        verify(path, one)
+
+
+@asynccontextmanager
+async def alone_with_files(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Nobody rebuilds, forgets or archives meanwhile; a rebuild that was interrupted is no hindrance.
+
+    It reads files and tables as one, by places that facts keep when they come back. Raises ArchiveError.
+    """
+    for _ in range(LOCK_TRIES):
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
+            break
+        await asyncio.sleep(LOCK_EVERY)  # who was killed keeps it until the server has noticed
+    else:
+        raise ArchiveError(
+            "a rebuild, or another command that needs the archive, is at work on this database"
+        )
+    try:
+        yield
+    finally:
+        if not connection.is_closed():
+            await connection.fetchval("SELECT pg_advisory_unlock($1)", REBUILD_LOCK)
 
 
 async def check(connection: asyncpg.Connection, folder: Path, told: Told) -> list[str]:

@@ -11,14 +11,15 @@ import asyncpg
 import click
 import msgspec
 
-from adapters.archive.back import Restored, check, restore
+from adapters.archive.back import Restored, alone_with_files, check, restore
 from adapters.archive.files import pyarrow
 from adapters.archive.folder import FOLDER
-from adapters.archive.moving import Moved, Mover, Wanted, alone
+from adapters.archive.moving import Left, Moved, Mover, Wanted, alone
 from adapters.cli.failures import CommandFailed
 from adapters.cli.progress import Portion, portions
 from adapters.opening import open_store
 from adapters.settings import Settings, load_settings
+from adapters.store.partitions import later
 from otel.logs import configure_logs
 
 SHOWN = 20
@@ -104,19 +105,29 @@ async def _do(settings: Settings, asked: _Asked) -> Outcome:
 
 
 async def _on(connection: asyncpg.Connection, folder: Path, asked: _Asked) -> Outcome:
-    count = "SELECT coalesce(sum(facts), 0)::bigint FROM archived WHERE $1::date IS NULL OR month = $1"
-    if asked.before is None and asked.month is None:
-        with asked.progress(await connection.fetchval(count, None)) as told:
+    if asked.before is not None:
+        async with alone(connection):
+            return await _move(connection, folder, asked, asked.before)
+    count = """
+    SELECT coalesce(sum(facts), 0)::bigint FROM archived
+    WHERE ($1::date IS NULL OR month = $1) AND ($2::text IS NULL OR enterprise = $2)
+    """
+    with asked.progress(await connection.fetchval(count, asked.month, asked.enterprise)) as told:
+        if asked.month is None:
             return await check(connection, folder, told)
-    async with alone(connection):
-        if asked.month is not None:
-            with asked.progress(await connection.fetchval(count, asked.month)) as told:
-                return await restore(connection, folder, asked.month, asked.enterprise, told)
-        assert asked.before is not None
-        mover = Mover(connection, folder, Wanted(asked.before, asked.enterprise, datetime.now(UTC)))
-        facts = sum(facts for _, _, facts in await mover.due())
-        with asked.progress(facts) as told:
-            return await mover.run(told)
+        async with alone_with_files(connection):
+            return await restore(connection, folder, asked.month, asked.enterprise, told)
+
+
+async def _move(connection: asyncpg.Connection, folder: Path, asked: _Asked, before: date) -> Moved:
+    now = datetime.now(UTC)
+    mover = Mover(connection, folder, Wanted(min(before, now.date()), asked.enterprise, now))
+    facts = sum(facts for _, _, facts in await mover.due())
+    with asked.progress(facts) as told:
+        moved = await mover.run(told)
+    if later(now.date().replace(day=1), 1) <= before:
+        moved.left.append(Left(f"{now:%Y-%m}", None, "it is not over"))
+    return moved
 
 
 def _shown(outcome: Outcome) -> str:

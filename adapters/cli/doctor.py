@@ -13,6 +13,8 @@ import click
 import httpx
 import msgspec
 
+from adapters.archive.back import glance
+from adapters.archive.folder import FOLDER
 from adapters.cli.failures import CommandFailed
 from adapters.directory.apply import fold_directories, read_secrets, readable
 from adapters.directory.bots import PREVIEW, BotTokenMissingError
@@ -41,6 +43,8 @@ from projections.calls import FOLD_VERSION
 
 State = Literal["ok", "note", "wrong"]
 ASK_WITHIN = 5.0
+NAMED = 10
+"""Files of the archive that are named one by one."""
 WAYS_BACK: Final = {
     Blocked.reason: "it comes back by pressing Start in the chat with the bot; or",
     Kicked.reason: "take the bot into the group again, then",
@@ -106,6 +110,7 @@ async def _all(settings: Settings) -> list[Finding]:
     try:
         async with open_database(settings.database_url.reveal(), settings.data_dir, check=False) as database:
             findings += [finding async for finding in _database(database)]
+            findings += [finding async for finding in _archive(database, settings.data_dir / FOLDER)]
             findings += [finding async for finding in _bots(database, settings)]
             findings += [finding async for finding in _service(database, settings)]
     except DatabaseError as error:
@@ -189,6 +194,25 @@ async def _forgetting(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
         says = f"numbers of {number} before {at:%Y-%m-%d} gave way to pseudonyms in half"
         do = f"callfold forget --enterprise {number} --older-than-days …; with retention_days the service goes on"
         yield Finding("retention", "note", says, do)
+
+
+async def _archive(database: Database, folder: Path) -> AsyncIterator[Finding]:
+    connection = await database.connect()
+    try:
+        if not await connection.fetchval("SELECT to_regclass('archived') IS NOT NULL"):
+            return
+        seen = await glance(connection, folder)
+    finally:
+        await connection.close(timeout=5)
+    for wrong in seen.wrong[:NAMED]:
+        says, _, do = wrong.rpartition("; ")
+        yield Finding("archive", "wrong", says, f"{do}: rebuild and forget need it")
+    if len(seen.wrong) > NAMED:
+        says = f"{len(seen.wrong) - NAMED} more files are missing or damaged"
+        yield Finding("archive", "wrong", says, "callfold archive --check names all")
+    if seen.files and not seen.wrong:
+        told = "is as it was written" if seen.read else "has its size; callfold archive --check reads them"
+        yield Finding("archive", "ok", f"{seen.files} files, {seen.bytes / 1e6:.1f} MB, each {told}")
 
 
 async def _bots(database: Database, settings: Settings) -> AsyncIterator[Finding]:

@@ -9,6 +9,7 @@ from time import perf_counter
 import click
 import msgspec
 
+from adapters.analysts.absent import archived_said
 from adapters.analysts.export import export as make_export
 from adapters.analysts.files import FORMATS, Format
 from adapters.analysts.folder import Export
@@ -87,6 +88,12 @@ def export(
         click.echo(msgspec.json.encode(made).decode())
     else:
         _tell(made, folder, perf_counter() - begun)
+    if made.archived:
+        click.echo(archived_said(made.archived), err=True)
+    if made.unknown:
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in made.unknown.items())
+        told = "facts of kinds that this version does not know are not in it"
+        click.echo(f"{told}: {kinds}; a newer callfold knows them", err=True)
 
 
 async def _export(

@@ -38,7 +38,10 @@ Portion = Callable[[int], None]
 
 @contextmanager
 def portions(title: str, total: int) -> Iterator[Portion]:
-    """Work of ``total`` equal parts: a bar with rate and time left on a terminal, a line every tenth elsewhere."""
+    """Work of ``total`` equal parts: a bar with rate and time left on a terminal, a line every tenth elsewhere.
+
+    The total grows where there is more to do than was expected.
+    """
     if not sys.stdout.isatty():
         yield _Lines(title, total).portion
         return
@@ -52,7 +55,8 @@ def portions(title: str, total: int) -> Iterator[Portion]:
         def portion(more: int) -> None:
             progress.advance(task, more)
             done = progress.tasks[task].completed
-            progress.update(task, rate=f"{done / max(monotonic() - begun, 0.001):,.0f}/s")
+            rate = f"{done / max(monotonic() - begun, 0.001):,.0f}/s"
+            progress.update(task, rate=rate, total=max(done, total))
 
         yield portion
 
@@ -67,11 +71,12 @@ class _Lines:
 
     def portion(self, more: int) -> None:
         self._done += more
+        self._total = max(self._total, self._done)
         tenth = self._done * 10 // max(self._total, 1)
         if tenth > self._tenth:
             self._tenth = tenth
             spent = max(monotonic() - self._begun, 0.001)
-            left = max(self._total - self._done, 0) * spent / self._done
+            left = (self._total - self._done) * spent / self._done
             rate = f"{self._done / spent:,.0f}/s"
             click.echo(f"{self._title}: {self._done:,} of {self._total:,}, {rate}, {left:.0f} s left")
 

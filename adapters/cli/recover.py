@@ -83,7 +83,7 @@ def recover(
     timezone: str | None,
     as_json: bool,
 ) -> None:
-    """Feed events that a host could not deliver: JSON Lines, or a host's own SQLite file of a day.
+    """Feed events that a host could not deliver: JSON Lines, gzipped or not, or a host's own SQLite file of a day.
 
     What is known is recognised by its content, so a file may be fed twice. A line that is no event is named and
     kept with the refused bodies, the rest goes on.

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from adapters.analysts import duck, live
+from adapters.analysts.absent import archived_months, archived_said, asks_events
 from adapters.analysts.answers import FORMS, Answer, Form, answer
 from adapters.cli.export import FOLDER
 from adapters.opening import open_store
@@ -53,15 +54,23 @@ def sql(
     """
     if is_live and folder:
         raise click.UsageError("either --live or --export")
+    try:
+        question.encode()
+    except UnicodeEncodeError as error:
+        raise click.UsageError("the question is no UTF-8") from error
     settings = load_settings(os.environ, Path.cwd())
     configure_logs(settings.log_format, "warning")
     told = answer(form, lambda text: click.echo(text, nl=False))
     if is_live:
-        asyncio.run(_ask_live(settings, question, told, timeout))
+        archived = asyncio.run(_ask_live(settings, question, told, timeout))
     else:
-        duck.ask(folder or settings.data_dir / FOLDER, question, told, memory=memory)
+        archived = duck.ask(folder or settings.data_dir / FOLDER, question, told, memory=memory)
+    if archived and asks_events(question):
+        click.echo(archived_said(archived), err=True)
 
 
-async def _ask_live(settings: Settings, question: str, told: Answer, seconds: float) -> None:
-    async with open_store(settings) as (database, _):
+async def _ask_live(settings: Settings, question: str, told: Answer, seconds: float) -> list[str]:
+    """The months whose events were not asked, because they are archived."""
+    async with open_store(settings) as (database, pool):
         await live.ask(database, question, told, seconds=seconds)
+        return await archived_months(pool)

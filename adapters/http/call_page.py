@@ -25,11 +25,12 @@ _templates: Final = Environment(
 )
 _PEOPLE: Final = frozenset({"caller", "dialled", "rung", "answered_by", "talked", "consulted"})
 _TIMES: Final = frozenset({"started_at", "answered_at", "ended_at"})
-_BESIDE: Final = frozenset({"events", "messages", "deliveries", "recordings", "last_position"})
+_BESIDE: Final = frozenset({"events", "messages", "deliveries", "recordings", "last_position", "archived"})
 _LABELS: Final[Mapping[str, Mapping[str, str]]] = {
     "ru": {
         "title": "Звонок",
         "events": "События",
+        "archived": "События этого звонка — в архиве за",
         "messages": "Сообщения",
         "recording": "Запись разговора",
         "time": "Время",
@@ -64,6 +65,7 @@ _LABELS: Final[Mapping[str, Mapping[str, str]]] = {
     "en": {
         "title": "Call",
         "events": "Events",
+        "archived": "Events of this call are in the archive:",
         "messages": "Messages",
         "recording": "Recording",
         "time": "Time",
@@ -133,6 +135,7 @@ def call_page_route(inside: Inside) -> HTTPRouteHandler:
             call_id=found["call_id"],
             rows=page.rows(),
             events=page.events(),
+            archived=found.get("archived", ()),
             messages=found["messages"],
             recordings=found["recordings"],
         )

@@ -1,14 +1,16 @@
-"""A file of a host's backlog as lines: JSON Lines as they stand there, or the SQLite file of a day row by row.
+"""A file of a host's backlog as lines: JSON Lines as they stand there, gzipped or not, or a day's SQLite file by rows.
 
 Table ``AlternativeAPIlogs`` of a day's file: DateTime (the host's wall clock), event, Uniqueid, request (the JSON that
 was sent), status, response, responseTime. What a host counts as delivered has the status ``<Response [200]>``.
 """
 
+import gzip
 import sqlite3
+import zlib
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 import msgspec
 
@@ -17,10 +19,20 @@ from adapters.recovery.lines import LONGEST_LINE
 TABLE: Final = "AlternativeAPIlogs"
 DELIVERED: Final = b"<Response [200]>"
 _SQLITE: Final = b"SQLite format 3\0"
+_GZIP: Final = b"\x1f\x8b"
+_PACKED: Final = {
+    b"PK\x03\x04": "a zip",
+    b"\x28\xb5\x2f\xfd": "a zstd",
+    b"\xfd7zXZ\0": "an xz",
+    b"BZh": "a bzip2",
+    b"7z\xbc\xaf": "a 7z",
+}
+"""How files begin that have to be unpacked first, and what they are."""
 _NEEDED: Final = ("event", "request")
 _TOLD: Final = ("datetime", "status")
 _AT_ONCE: Final = 1 << 20
 
+_File = IO[bytes] | gzip.GzipFile
 Numbered = tuple[int, bytes | None]
 """Number of a line from 1, and the line; None for one that is too long."""
 
@@ -68,21 +80,38 @@ def read_backlog(path: Path) -> Generator[Numbered, None, None]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[BinaryIO]:
+def _readable(path: Path) -> Iterator[_File]:
+    """The file, unpacked where it is gzipped."""
     try:
         with path.open("rb") as file:
-            yield file
+            begin = file.read(len(_SQLITE))
+            file.seek(0)
+            kind = next((kind for magic, kind in _PACKED.items() if begin.startswith(magic)), None)
+            if kind:
+                raise BacklogError(
+                    path,
+                    f"is {kind} file: unpack it first; JSON Lines may be gzipped, nothing else is read packed",
+                )
+            if not begin.startswith(_GZIP):
+                yield file
+                return
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                if _is_sqlite(unpacked):
+                    raise BacklogError(path, "is a gzipped SQLite file: unpack it first, with gunzip")
+                yield unpacked
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise BacklogError(path, f"is a gzip file that is cut off or damaged: {error}") from error
     except OSError as error:
         raise BacklogError(path, error.strerror or type(error).__name__) from error
 
 
-def _is_sqlite(file: BinaryIO) -> bool:
+def _is_sqlite(file: _File) -> bool:
     first = file.read(len(_SQLITE))
     file.seek(0)
     return first == _SQLITE
 
 
-def _lines(file: BinaryIO) -> Iterator[Numbered]:
+def _lines(file: _File) -> Iterator[Numbered]:
     number = 0
     while line := file.readline(LONGEST_LINE + 2):
         number += 1

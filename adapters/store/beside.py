@@ -21,6 +21,7 @@ from adapters.store.reader import Connection
 from adapters.store.reading import LIVE, read_checkpoint
 from adapters.store.shards import Shard, Work, read_shards
 from adapters.store.tables import CallTables
+from calls.facts import UNFOLDED_KINDS
 from projections.hosts import HostRow
 from projections.names import NAMES, TABLES, Name
 from projections.ports import Busy, Checkpoint, ProjectionError
@@ -64,6 +65,12 @@ SELECT enterprise, sum(facts)::bigint FROM (
     SELECT enterprise, count(*) AS facts FROM facts WHERE position <= $1 GROUP BY enterprise
     UNION ALL SELECT enterprise, facts FROM archived WHERE first_position <= $1
 ) AS told GROUP BY enterprise ORDER BY 2 DESC, 1
+"""
+BESIDE_SHARDS: Final = """
+SELECT (SELECT count(*) FROM facts WHERE source = 'recovery' AND position <= $3)
+     + (SELECT coalesce(sum(recovered), 0)::bigint FROM archived WHERE last_position <= $3)
+     + (SELECT count(*) FROM facts WHERE (incarnation, xid, position) > ($1, $2::text::xid8, $3)
+        AND (incarnation, xid, position) <= ($4, $5::text::xid8, $6) AND kind <> ALL($7))
 """
 NEWEST_BELOW: Final = """
 SELECT incarnation, xid::text::bigint, position FROM facts
@@ -225,6 +232,12 @@ class Beside(Following):
         """What a process that folds these shards has to know."""
         folder = str(self.archive.folder.absolute()) if self.archive else ""
         return Work(dsn, self.suffix, self.plan, self.upto, tuple(shards), folder)
+
+    async def beside_shards(self) -> int:
+        """Facts in these tables that shards do not count: recovered ones, and what was caught up with so far."""
+        upto, reached = self.upto, await self.checkpoint()
+        places = (one for at in (upto, reached) for one in (at.incarnation, str(at.xid), at.position))
+        return int(await self._own.fetchval(BESIDE_SHARDS, *places, list(UNFOLDED_KINDS)))
 
     async def finish(self, names: dict[tuple[str, str], str | None]) -> None:
         """When all shards are folded: count the sums, name the customers, make the indexes, note how far it all is."""

@@ -10,9 +10,11 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from adapters.archive.index import places_of
 from adapters.store import reader
 from adapters.store.columns import CALL_COLUMNS, CUSTOMER_COLUMNS
 from adapters.store.shown import shown_call
+from calls.facts import leg_stream
 
 MOST = 500
 
@@ -108,7 +110,10 @@ async def list_calls(pool: asyncpg.Pool, wanted: CallsWanted) -> Page:
 async def one_call(
     pool: asyncpg.Pool, enterprise: str, unique_id: str, chats: Sequence[tuple[str, int]]
 ) -> dict[str, Any] | None:
-    """A call with its events, messages and deliveries, found by the id of any of its legs."""
+    """A call with its events, messages and deliveries, found by the id of any of its legs.
+
+    ``archived``: the months with which something of it was archived, which is not among the events then.
+    """
     async with pool.acquire() as connection:
         row = await connection.fetchrow(
             f"SELECT {', '.join(CALL_COLUMNS)} FROM calls WHERE enterprise = $1 AND call_id = coalesce("
@@ -119,7 +124,9 @@ async def one_call(
         if row is None:
             return None
         facts = await reader.read_calls(connection, [(enterprise, row["call_id"])], chats, (1 << 63) - 1)
-    archived = {} if facts else {"archived": True}
+        places = await places_of(connection, [(enterprise, leg_stream(leg)) for leg in row["legs"]])
+    months = sorted({f"{place.month:%Y-%m}" for found in places.values() for place in found})
+    archived = {"archived": months} if months else {}
     return {**row_shown(row, CALL_COLUMNS), **shown_call(facts), **archived}
 
 

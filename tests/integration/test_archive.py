@@ -2,28 +2,34 @@
 
 import asyncio
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 import msgspec
 import pytest
 
 from actors.ports import VersionConflict
-from adapters.archive.back import check, restore
+from adapters.analysts.absent import archived_said
+from adapters.analysts.folder import read_manifest as read_export
+from adapters.archive.back import alone_with_files, check, restore
 from adapters.archive.files import sha256_of
 from adapters.archive.folder import MANIFEST, Archive, ArchiveError, rewrite
+from adapters.archive.index import stream_key
 from adapters.archive.moving import Mover, alone
+from adapters.cli import doctor
+from adapters.postgres.database import Database
 from adapters.rebuilding import fold_beside
 from adapters.recordings.register import Register
 from adapters.store.beside import Beside
 from adapters.store.partitions import later, month_of
 from adapters.store.reader import unsettled_calls
 from calls.recordings import Recording, write_recording
+from calls.scenarios import catalogue
 from projections.calls import FOLD_VERSION
 from projections.names import NAMES
 from projections.rebuild import Plan, rebuild_as_of
 from tests.archiving import ENTERPRISES, FIRST, NOW, archive, calls, filled, last_calls, store
-from tests.running import command
+from tests.running import command, enterprise, running
 from tests.storing import arrival, connected, projected, put, writing
 
 WHOLE = Plan(NAMES, FOLD_VERSION)
@@ -241,6 +247,88 @@ async def test_a_month_that_is_brought_back_is_as_it_was(database, tmp_path):
         assert await here.connection.fetchval("SELECT count(*) FROM archived_streams") == 0
         assert list(tmp_path.rglob("*.*")) == []
         assert await differences(here, None) == []
+
+
+@pytest.mark.parametrize("after", [1, 5])
+async def test_a_month_is_brought_back_in_the_middle_of_a_check_that_then_goes_on(
+    database, tmp_path, monkeypatch, after
+):
+    monkeypatch.setattr("adapters.store.shards.BATCH", 37)
+    monkeypatch.setattr("adapters.archive.files.GROUP", 16)
+    env, folder = environment(database, tmp_path), tmp_path / "data" / "archive"
+    async with projected(database.dsn) as here:
+        await filled(here, each=3)
+        await archive(here.connection, folder)
+        facts = (await here.rebuild(archive=folder)).facts
+        async with connected(database.dsn) as own:
+            beside = await Beside.open(here.pool, own, WHOLE, 1, archive=folder)
+            with pytest.raises(Interrupted):
+                await fold_beside(beside, database.dsn, 1, interrupting(after))
+        done = await command(
+            "archive", "--restore", "2024-01", "--enterprise", "0367", env=env, folder=tmp_path
+        )
+        assert (done.code, "of 1 enterprises" in done.output) == (0, True), done
+        async with connected(database.dsn) as other, alone_with_files(other):
+            done = await command("archive", "--restore", "2024-01", env=env, folder=tmp_path)
+            assert (done.code, "is at work on this database" in done.errors) == (1, True)
+        assert await here.connection.fetchval("SELECT count(*) FROM rebuilds") == 1
+        outcome = await here.rebuild(archive=folder)
+        assert (outcome.facts, outcome.differences) == (facts, [])
+
+
+async def test_a_month_that_is_not_over_is_not_said_to_have_ended(database, tmp_path):
+    env, now = environment(database, tmp_path), datetime.now(UTC)
+    async with projected(database.dsn) as here:
+        await filled(here, each=1)
+        await here.connection.execute(
+            "SELECT make_facts_partition($1, 0)", month_of(f"leg/{now.timestamp():.0f}.1")
+        )
+        done = await command("archive", "--before", f"{now.year + 3}-01", env=env, folder=tmp_path)
+        told = [line for line in done.output.splitlines() if line.startswith(f"{now:%Y-%m}")]
+        assert told == [f"{now:%Y-%m} stays: it is not over"]
+
+
+async def test_doctor_names_what_is_missing_or_damaged_in_the_archive_and_says_what_to_do(
+    database, tmp_path, monkeypatch
+):
+    async with projected(database.dsn) as here:
+        await filled(here, each=2)
+        first, second, *_ = (await archive(here.connection, tmp_path)).files
+
+        async def told():
+            return [
+                (one.state, one.says, one.do)
+                async for one in doctor._archive(Database(database.dsn, None), tmp_path)
+            ]
+
+        [(state, says, _)] = await told()
+        assert (state, says.endswith("each is as it was written")) == ("ok", True)
+        path = tmp_path / first.file
+        whole = path.read_bytes()
+        do = "put it back from a copy: rebuild and forget need it"
+        path.write_bytes(whole[:-1])
+        (tmp_path / second.file).unlink()
+        assert await told() == [
+            (
+                "wrong",
+                f"{path} of the archive is damaged: it should have {first.bytes} bytes and has {first.bytes - 1}",
+                do,
+            ),
+            (
+                "wrong",
+                f"{tmp_path / second.file} of the archive cannot be read: No such file or directory",
+                do,
+            ),
+        ]
+        path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+        damaged, _ = await told()
+        assert damaged[1].startswith(f"{path} of the archive is damaged: its SHA-256")
+        monkeypatch.setattr("adapters.archive.back.READ_AT_A_GLANCE", 0)
+        [missing] = await told()  # of much, sizes are looked at
+        assert second.file in missing[1]
+        monkeypatch.setattr("adapters.cli.doctor.NAMED", 0)
+        [(_, says, do)] = await told()
+        assert (says, do) == ("1 more files are missing or damaged", "callfold archive --check names all")
 
 
 async def test_a_damaged_file_is_named_with_both_checksums_and_nothing_is_rebuilt(database, tmp_path):
@@ -521,6 +609,61 @@ async def test_the_command_says_what_it_moved_and_what_stays(database, tmp_path)
         assert (await run("--before", "May")).code == 2
         rebuilt = await command("rebuild", "all", "--check", env=env, folder=tmp_path)
         assert (rebuilt.code, "is damaged" in rebuilt.errors, rebuilt.errors.count("\n")) == (1, True, 1)
+
+
+async def test_exports_and_answers_say_which_months_are_archived_and_not_in_them(database, tmp_path):
+    env = environment(database, tmp_path)
+    async with projected(database.dsn) as here:
+        await filled(here, each=2)
+
+        async def said(*arguments):
+            done = await command(*arguments, env=env, folder=tmp_path)
+            assert done.code == 0, done
+            return done.errors
+
+        async def all_said():
+            return [
+                await said("export"),
+                await said("export", "--from", "2024-02-29", "--out", "later"),
+                await said("export", "--from", "2024-03-01", "--out", "latest", "--json"),
+                await said("export", "--enterprise", "0368"),
+                await said("sql", "SELECT count(*) FROM Events"),
+                await said("sql", "--live", "SELECT count(*) FROM events"),
+                await said("sql", "SELECT count(*) FROM calls"),
+                await said("sql", "--live", "SELECT count(*) FROM calls"),
+            ]
+
+        assert set(await all_said()) == {""}
+        folder = tmp_path / "data" / "archive"
+        await archive(here.connection, folder, enterprise="0367")
+        await archive(here.connection, folder, date(2024, 2, 1), enterprise="0368")
+        line = "events of {} are archived and not in it: callfold archive --restore brings a month back\n"
+        both, february, january = (line.format(told) for told in ("2024-01 to 2024-02", "2024-02", "2024-01"))
+        assert await all_said() == [both, february, "", january, both, both, "", ""]
+        manifest = read_export(tmp_path / "data" / "exports")
+        assert manifest.exports["parquet"].archived == ["2024-01", "2024-02"]
+
+
+def test_archived_months_are_told_in_spans():
+    told = archived_said(["2023-11", "2023-12", "2024-01", "2024-03"])
+    assert told.startswith("events of 2023-11 to 2024-01, 2024-03 are archived")
+
+
+async def test_a_call_says_with_which_months_it_was_archived(database, tmp_path):
+    async with running(database.dsn, tmp_path, enterprise("0367")) as service:
+        await service.play(catalogue()["2-18"])
+        await service.quiet()
+        [call] = (await service.get("/api/calls"))["items"]
+        place = f"0367/{call['call_id']}"
+        assert "archived" not in await service.get(f"/api/calls/{place}")
+        assert "в архиве" not in (await service.client.get(f"/calls/{place}")).text
+        await service.pool.execute(
+            "INSERT INTO archived_streams VALUES ($1, '2024-01-01', 1, 0, 0), ($1, '2024-02-01', 2, 0, 0)",
+            stream_key("0367", f"leg/{call['legs'][-1]}"),
+        )
+        assert (await service.get(f"/api/calls/{place}"))["archived"] == ["2024-01", "2024-02"]
+        page = (await service.client.get(f"/calls/{place}")).text
+        assert "События этого звонка — в архиве за 2024-01, 2024-02." in page
 
 
 async def test_without_pyarrow_one_line_says_what_to_install(database, tmp_path):

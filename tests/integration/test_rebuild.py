@@ -27,11 +27,13 @@ from projections.calls import FOLD_VERSION
 from projections.names import NAMES, TABLES
 from projections.ports import ProjectionError
 from projections.rebuild import Difference, Plan
+from tests.exporting import history, stored
 from tests.folding import DIRECTORY, EPOCH, facts, played_facts, settled, silences, truth
 from tests.running import Done, command
 from tests.storing import Projected, again, arrival, change_facts, projected, put
 
 EVERYTHING = Plan(NAMES, FOLD_VERSION)
+LATER = arrival("1777886400.9", b'{"UniqueId":"1777886400.9","CallType":0,"Phone":"375291234567"}')
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 KNOWN = change_facts(changes(None, DIRECTORY))
 
@@ -283,6 +285,34 @@ CONSTRAINTS = f"""
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
 WHERE conrelid::regclass::text IN ({MADE}) ORDER BY 1, 2
 """
+
+
+class Interrupted(Exception):
+    pass
+
+
+async def interrupted(*_: object) -> None:
+    raise Interrupted
+
+
+async def test_an_interrupted_check_says_how_many_facts_there_are_and_not_how_many_were_left(
+    database, monkeypatch
+):
+    monkeypatch.setattr("adapters.store.shards.BATCH", 37)
+    async with stored(database.dsn, history(30)) as here:
+        monkeypatch.setattr("projections.rebuild.load", interrupted)  # when all shards are folded
+        with pytest.raises(Interrupted):
+            await here.rebuild()
+        monkeypatch.undo()
+        await here.tell(LATER)
+        monkeypatch.setattr(Beside, "differences", interrupted)  # when it has caught up
+        with pytest.raises(Interrupted):
+            await here.rebuild()
+        monkeypatch.undo()
+        facts = await here.connection.fetchval("SELECT count(*) FROM facts")
+        for _ in range(2):
+            outcome = await here.rebuild()
+            assert (outcome.facts, outcome.differences) == (facts, [])
 
 
 async def test_indexes_and_constraints_keep_their_names_however_often_it_is_rebuilt(database):

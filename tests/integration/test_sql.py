@@ -1,12 +1,15 @@
 """``callfold sql``: answers over an export and over the live tables, and a way to nothing else."""
 
 import asyncio
+import csv
 import json
 import sys
 
 import pytest
+import pytest_asyncio
 
 from adapters.analysts import duck, live
+from adapters.analysts.answers import answer
 from adapters.analysts.errors import ExportError, ExtraMissing, QueryError
 from adapters.analysts.relations import RELATIONS
 from adapters.postgres.database import Database
@@ -25,6 +28,22 @@ async def made(database):
     """Some calls, projected."""
     async with stored(database.dsn, FACTS) as made:
         yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def empty(postgres_server):
+    """A database without events: its address."""
+    database = postgres_server.create()
+    yield database.dsn
+    postgres_server.drop(database)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def empty_export(empty, tmp_path_factory):
+    """A folder that holds an export of it."""
+    folder = tmp_path_factory.mktemp("export")
+    await exported(empty, folder)
+    return folder
 
 
 async def ask_live(dsn: str, question: str, **more) -> list[tuple]:
@@ -232,6 +251,180 @@ async def test_without_the_extra_it_says_what_to_install(made, database, tmp_pat
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(ExtraMissing, match=r"duckdb is not installed: pip install 'callfold\[analyst\]'"):
         ask_export(tmp_path, COUNT)
+
+
+# whatever a database gives out
+
+# A question, what stands in a table, and what in JSON; in CSV stands what stands in JSON.
+LIVE = [
+    ("'0044-03-15 BC'::date", "0044-03-15 BC", "0044-03-15 BC"),
+    ("'infinity'::timestamptz", "infinity", "infinity"),
+    ("'20000-01-01'::timestamp", "20000-01-01 00:00:00", "20000-01-01 00:00:00"),
+    ("'20000-01-01'::timestamptz", "20000-01-01 00:00:00+00", "20000-01-01 00:00:00+00"),
+    ("ARRAY['-infinity', '2026-05-04']::date[]", "-infinity, 2026-05-04", ["-infinity", "2026-05-04"]),
+    ("'2026-05-04 09:00+02'::timestamptz", "2026-05-04 07:00:00Z", "2026-05-04T07:00:00Z"),
+    ("'x'::char(3)", "x", "x"),
+    ("ARRAY['x'::char(1)]", "x", ["x"]),
+    ("B'101'::bit(3)", "101", "101"),
+    ("B'11'::varbit", "11", "11"),
+    ("'NaN'::numeric", "NaN", "NaN"),
+    ("'-Infinity'::float8", "-Infinity", "-Infinity"),
+    ("ARRAY['Infinity', 1.5]::float4[]", "Infinity, 1.5", ["Infinity", 1.5]),
+    ("0.1::float4", "0.1", 0.1),
+    ("1e40::numeric", "1" + "0" * 40, 10**40),
+    ("ROW(1, 'a b')", '(1,"a b")', '(1,"a b")'),
+    ("ARRAY[ROW(1, 2)]", "(1,2)", ["(1,2)"]),
+    ("'(1,2)'::point", "(1,2)", "(1,2)"),
+    ("ARRAY['((1,2),(3,4))'::box]::text[]", "(3,4),(1,2)", ["(3,4),(1,2)"]),
+    ("'[1,3)'::int4range", "[1,3)", "[1,3)"),
+    ("'1 day 02:00'::interval", "1 day 02:00:00", "1 day 02:00:00"),
+    ("ARRAY['90 min'::interval]", "01:30:00", ["01:30:00"]),
+    ("'10.0.0.0/8'::cidr", "10.0.0.0/8", "10.0.0.0/8"),
+    ("'::1'::inet", "::1/128", "::1/128"),
+    (
+        "ARRAY['6ba7b810-9dad-11d1-80b4-00c04fd430c8'::uuid]",
+        "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+        ["6ba7b810-9dad-11d1-80b4-00c04fd430c8"],
+    ),
+    ("'ab'::bytea", "\\x6162", "\\x6162"),
+    ("'09:00+02'::timetz", "09:00:00+02", "09:00:00+02"),
+    ("12.5::money", "$12.50", "$12.50"),
+    ("ARRAY[1::smallint]", "1", [1]),
+    ("ARRAY[1::bigint]", "1", [1]),
+    ("ARRAY[1::oid]", "1", [1]),
+    ("ARRAY[true]", "yes", [True]),
+    ("ARRAY[1.5::float8]", "1.5", [1.5]),
+    ("ARRAY[1.5::numeric, 'NaN']", "1.5, NaN", [1.5, "NaN"]),
+    ("ARRAY['2026-05-04 09:00'::timestamptz]", "2026-05-04 09:00:00Z", ["2026-05-04T09:00:00Z"]),
+    ("'1 2'::int2vector", "1, 2", ["1", "2"]),
+    ("'{{1,2},{3,NULL}}'::int[]", "[1, 2], [3, NULL]", [[1, 2], [3, None]]),
+    ("'{\"a\": [1]}'::jsonb", '{"a": [1]}', '{"a": [1]}'),
+    ("'5'::information_schema.cardinal_number", "5", 5),
+    ("'YES'::information_schema.yes_or_no", "YES", "YES"),
+    ("pg_sleep(0)", "", ""),
+    ("NULL", "", None),
+    ("true", "yes", True),
+]
+EXPORTED = [
+    ("DATE '0044-03-15 (BC)'", "0044-03-15 (BC)", "0044-03-15 (BC)"),
+    ("'infinity'::TIMESTAMPTZ", "infinity", "infinity"),
+    ("TIMESTAMP '20000-01-01'", "20000-01-01 00:00:00", "20000-01-01 00:00:00"),
+    ("[DATE '20000-01-01', DATE '2026-05-04']", "20000-01-01, 2026-05-04", ["20000-01-01", "2026-05-04"]),
+    ("'2026-05-04 09:00:00+02'::TIMESTAMPTZ", "2026-05-04 07:00:00Z", "2026-05-04T07:00:00Z"),
+    ("TIMESTAMP_NS '2026-05-04 09:00:00.123456789'", *["2026-05-04 09:00:00.123456789"] * 2),
+    ("'nan'::DOUBLE", "nan", "nan"),
+    ("['-inf'::FLOAT, 0.1::FLOAT]", "-inf, 0.1", ["-inf", 0.1]),
+    ("170141183460469231731687303715884105727::HUGEINT", str(2**127 - 1), 2**127 - 1),
+    ("18446744073709551615::UBIGINT", str(2**64 - 1), 2**64 - 1),
+    ("{'a': 1}", "{'a': 1}", "{'a': 1}"),
+    ("MAP {'a': [1]}", "{a=[1]}", "{a=[1]}"),
+    ("[[1], [NULL]]", "[1], [NULL]", [[1], [None]]),
+    ("array_value(1, 2)", "1, 2", [1, 2]),
+    ("INTERVAL '1 day'", "1 day", "1 day"),
+    ("'6ba7b810-9dad-11d1-80b4-00c04fd430c8'::UUID", *["6ba7b810-9dad-11d1-80b4-00c04fd430c8"] * 2),
+    ("'\\xAA'::BLOB", "\\xAA", "\\xAA"),
+    ("'101'::BIT", "101", "101"),
+    ("TIME '09:00'", "09:00:00", "09:00:00"),
+    ("'a'::ENUM('a')", "a", "a"),
+    ("union_value(n := 1)", "1", "1"),
+    ("NULL", "", None),
+    ("true", "yes", True),
+]
+
+
+class Told:
+    """An answer that may be printed in each form."""
+
+    def __init__(self):
+        self.columns, self.kept = [], []
+
+    def begin(self, columns):
+        self.columns = columns
+
+    def rows(self, rows):
+        self.kept += rows
+
+    def end(self):
+        pass
+
+    def printed(self, form):
+        told = []
+        made = answer(form, told.append)
+        made.begin(self.columns)
+        made.rows(self.kept)
+        made.end()
+        return "".join(told)
+
+
+def assert_printed(told, table, shown):
+    assert [line.strip() for line in told.printed("table").splitlines()[2:]] == [table]
+    (row,) = json.loads(told.printed("json"), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert row == {"x": shown}
+    (fields,) = csv.reader(told.printed("csv").splitlines()[1:])
+    field = "".join(fields)
+    found = json.loads(field) if isinstance(shown, list | int | float | bool) else field
+    assert found == ("" if shown is None else shown)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(("expression", "table", "shown"), LIVE, ids=[one[0] for one in LIVE])
+async def test_live_every_type_is_printed_as_postgresql_writes_it(empty, expression, table, shown):
+    told = Told()
+    await live.ask(Database(empty, None), f"SELECT {expression} AS x", told)
+    assert_printed(told, table, shown)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(("expression", "table", "shown"), EXPORTED, ids=[one[0] for one in EXPORTED])
+async def test_over_an_export_every_type_is_printed_as_duckdb_writes_it(
+    empty_export, expression, table, shown
+):
+    told = Told()
+    duck.ask(empty_export, f"SELECT {expression} AS x", told)
+    assert_printed(told, table, shown)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_columns_of_one_name_are_told_apart_or_refused(empty, empty_export):
+    question = "SELECT 1 AS a, 2 AS a;"
+    told = Told()
+    duck.ask(empty_export, question, told)
+    assert (told.columns, told.kept) == (["a", "a"], [(1, 2)])
+    with pytest.raises(QueryError, match="two columns are named a, which JSON cannot tell apart"):
+        duck.ask(empty_export, question, answer("json", pytest.fail))
+    assert await ask_live(empty, question) == [(1, 2)]
+    with pytest.raises(QueryError, match="two columns are named a, which JSON cannot tell apart"):
+        await live.ask(Database(empty, None), question, answer("json", pytest.fail))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_a_question_runs_into_is_said_in_a_line(empty, empty_export):
+    boom = "SELECT CASE WHEN range = 4999 THEN error('boom') ELSE 'a' END FROM range(5000)"
+    with pytest.raises(QueryError, match="boom"):
+        ask_export(empty_export, boom)
+    with pytest.raises(QueryError, match="cast it to text"):
+        await ask_live(empty, "SELECT most_common_vals FROM pg_stats")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    "question",
+    [
+        "EXPLAIN SELECT 1",
+        "SHOW timezone",
+        "SELECT '2026-05-04'::date; -- a comment",
+        "SELECT 1 -- a comment",
+        "VALUES (1);",
+        "TABLE calls",
+    ],
+)
+async def test_live_questions_may_be_what_cannot_stand_in_parentheses(empty, question):
+    await ask_live(empty, question)
+
+
+async def test_a_question_that_is_no_text_is_wrong_usage(tmp_path):
+    done = await command("sql", "SELECT '\udcff'", env={}, folder=tmp_path)
+    assert (done.code, "Traceback" in done.errors) == (2, False)
 
 
 # the command

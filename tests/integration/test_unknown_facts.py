@@ -18,8 +18,8 @@ from projections.ports import ProjectionError
 from projections.rebuild import Plan, rebuild
 from projections.unknown import MOST, UnknownFacts
 from tests.folding import EPOCH, played_facts
-from tests.running import enterprise, running
-from tests.storing import Projected, again, arrival, connected, projected
+from tests.running import command, enterprise, running
+from tests.storing import Projected, again, arrival, connected, projected, put
 
 NEWER = b'{"v": 2, "section": "manager", "key": "150", "value": {"extensions": ["150", "250"]}}'
 CALL = again(played_facts(catalogue()["2-1"].events(EPOCH.timestamp(), 7)))
@@ -81,6 +81,23 @@ async def test_facts_of_unknown_kinds_are_counted_with_their_first_time_and_doct
         assert "of_the_future (2), queue_joined (1)" in finding["says"]
         printed = (await service.command("events", "--all", "--json")).output.splitlines()
         assert [json.loads(line)["kind"] for line in printed].count("of_the_future") == 2
+
+
+async def test_an_export_says_how_many_facts_it_left_out_because_nobody_here_knows_their_kind(
+    database, tmp_path
+):
+    env = {"CALLFOLD_DATABASE_URL": database.dsn, "CALLFOLD_DATA_DIR": str(tmp_path)}
+    async with projected(database.dsn) as here:
+        await here.tell(*CALL, arrival("7.8", b"{}", kind="of_the_future"))
+        await put(here.connection, [arrival("7.9", b"{}", kind="not_folded_yet")])
+        done = await command("export", "--json", env=env, folder=tmp_path)
+        told = json.loads(done.output)
+        assert (done.code, told["unknown"], told["rows"]["events"]) == (0, {"of_the_future": 1}, len(CALL))
+        assert "of_the_future (1)" in done.errors
+        before = json.loads(
+            (await command("export", "--json", "--to", "2020-01-01", env=env, folder=tmp_path)).output
+        )
+        assert before["unknown"] == {}
 
 
 def test_only_so_many_kinds_are_counted_by_name():

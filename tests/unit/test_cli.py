@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from adapters.cli import main
 from adapters.cli.failures import CommandFailed
 from adapters.cli.main import VERBS
+from adapters.cli.progress import portions
 from adapters.settings import SettingsError
 from calls.scenarios import catalogue
 
@@ -306,3 +307,11 @@ def test_a_terminal_is_shown_a_bar_and_the_same_lines(service: Service) -> None:
             assert process.wait(30) == 0
     assert b"sending" in shown
     assert shown.count(b" 200 ") == 10
+
+
+def test_progress_never_counts_past_its_total(capsys: pytest.CaptureFixture[str]) -> None:
+    with portions("facts", 10) as told:
+        for more in (8, 8):
+            told(more)
+    counted = [re.findall(r"facts: (\d+) of (\d+),", line) for line in capsys.readouterr().out.splitlines()]
+    assert counted == [[("8", "10")], [("16", "16")]]

@@ -1,5 +1,6 @@
 """A host's backlog line by line: what each says, when it was, and how a stream is cut into lines."""
 
+import gzip
 import json
 import sqlite3
 from contextlib import closing
@@ -257,3 +258,33 @@ def test_what_is_no_day_file_says_so(tmp_path, content):
         list(read_backlog(path))
     with pytest.raises(BacklogError):
         count_lines(path)
+
+
+def test_gzipped_json_lines_are_read_as_if_they_were_not(tmp_path):
+    path = tmp_path / "backlog.jsonl.1.gz"
+    whole = b'{"a":1}\n\n' + b"!" * (LONGEST_LINE + 1) + b'\n{"b":2}'
+    half = len(whole) // 2  # two members one behind the other, as rotation appends them
+    path.write_bytes(gzip.compress(whole[:half]) + gzip.compress(whole[half:]))
+    assert list(read_backlog(path)) == [(1, b'{"a":1}'), (3, None), (4, b'{"b":2}')]
+    assert count_lines(path) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (gzip.compress(b'{"a":1}\n' * 100)[:-9], "is a gzip file that is cut off or damaged"),
+        (gzip.compress(b'{"a":1}\n' * 100)[:20] + b"!" * 30, "is a gzip file that is cut off or damaged"),
+        (gzip.compress(b"SQLite format 3\0"), "is a gzipped SQLite file: unpack it first"),
+        (b"PK\x03\x04....", "is a zip file: unpack it first; JSON Lines may be gzipped"),
+        (b"\x28\xb5\x2f\xfd....", "is a zstd file"),
+        (b"\xfd7zXZ\0....", "is an xz file"),
+        (b"BZh9....", "is a bzip2 file"),
+    ],
+    ids=["cut", "damaged", "sqlite", "zip", "zstd", "xz", "bzip2"],
+)
+def test_a_packed_file_is_named_as_what_it_is(tmp_path, content, says):
+    path = tmp_path / "x.packed"
+    path.write_bytes(content)
+    for read in (count_lines, lambda path: list(read_backlog(path))):
+        with pytest.raises(BacklogError, match=f"{path}: {says}"):
+            read(path)
