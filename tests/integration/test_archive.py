@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
@@ -605,6 +606,8 @@ async def test_the_command_says_what_it_moved_and_what_stays(database, tmp_path)
         path.write_bytes(b"PAR1")
         done = await run("--check")
         assert (done.code, str(path) in done.output) == (1, True)
+        found = json.loads((await command("doctor", "--json", env=env, folder=tmp_path)).output)
+        assert [str(path) in one["says"] for one in found if one["subject"] == "archive"] == [True]
         assert (await run()).code == 2
         assert (await run("--before", "May")).code == 2
         rebuilt = await command("rebuild", "all", "--check", env=env, folder=tmp_path)
