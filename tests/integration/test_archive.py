@@ -98,6 +98,25 @@ async def test_an_interrupted_rebuild_goes_on_in_the_middle_of_a_file(database, 
         assert interrupted == 3
 
 
+@pytest.mark.parametrize("archived", [False, True])
+async def test_wherever_a_rebuild_with_recovered_facts_was_interrupted_it_comes_to_the_same_rows(
+    database, tmp_path, monkeypatch, archived
+):
+    monkeypatch.setattr("adapters.store.shards.BATCH", 37)
+    monkeypatch.setattr("adapters.archive.files.GROUP", 16)
+    folder = tmp_path if archived else None
+    async with projected(database.dsn) as here:
+        await filled(here, each=3)
+        if archived:
+            await archive(here.connection, tmp_path)
+        for after in range(2, 13, 1 + archived):
+            async with connected(database.dsn) as own:
+                beside = await Beside.open(here.pool, own, WHOLE, 1, archive=folder)
+                with pytest.raises(Interrupted):
+                    await fold_beside(beside, database.dsn, 1, interrupting(after))
+            assert await differences(here, folder) == [], after
+
+
 async def newest(connection, stream):
     """Kind and body of the newest event of a leg."""
     return await connection.fetchrow(
