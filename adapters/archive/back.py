@@ -1,8 +1,7 @@
 """Looking the archive through, and bringing months of it back into the database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -14,8 +13,6 @@ import msgspec
 from adapters.archive.files import FactFile, Row
 from adapters.archive.folder import Archive, ArchivedFile, ArchiveError, read_manifest, tidy, verify
 from adapters.archive.index import stream_key
-from adapters.archive.moving import LOCK_EVERY, LOCK_TRIES
-from adapters.store.beside import REBUILD_LOCK
 from adapters.store.partitions import MOST_MOVED
 
 AT_ONCE: Final = 5_000
@@ -77,27 +74,6 @@ def _glance(path: Path, one: ArchivedFile, *, read: bool) -> None:
         )
     if read:
         verify(path, one)
-
-
-@asynccontextmanager
-async def alone_with_files(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """Nobody rebuilds, forgets or archives meanwhile; a rebuild that was interrupted is no hindrance.
-
-    It reads files and tables as one, by places that facts keep when they come back. Raises ArchiveError.
-    """
-    for _ in range(LOCK_TRIES):
-        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
-            break
-        await asyncio.sleep(LOCK_EVERY)  # who was killed keeps it until the server has noticed
-    else:
-        raise ArchiveError(
-            "a rebuild, or another command that needs the archive, is at work on this database"
-        )
-    try:
-        yield
-    finally:
-        if not connection.is_closed():
-            await connection.fetchval("SELECT pg_advisory_unlock($1)", REBUILD_LOCK)
 
 
 async def check(connection: asyncpg.Connection, folder: Path, told: Told) -> list[str]:

@@ -119,8 +119,11 @@ Told = Callable[[int], None]
 
 
 @asynccontextmanager
-async def alone(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """Nobody rebuilds, forgets or archives meanwhile. Raises ArchiveError where somebody does."""
+async def alone_with_files(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Nobody rebuilds, forgets or archives meanwhile; a rebuild that was interrupted is no hindrance.
+
+    It reads files and tables as one, by places that facts keep when they come back. Raises ArchiveError.
+    """
     for _ in range(LOCK_TRIES):
         if await connection.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
             break
@@ -130,15 +133,22 @@ async def alone(connection: asyncpg.Connection) -> AsyncIterator[None]:
             "a rebuild, or another command that needs the archive, is at work on this database"
         )
     try:
+        yield
+    finally:
+        if not connection.is_closed():
+            await connection.fetchval("SELECT pg_advisory_unlock($1)", REBUILD_LOCK)
+
+
+@asynccontextmanager
+async def alone(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Likewise, and no rebuild was interrupted that counts on the facts as they are. Raises ArchiveError."""
+    async with alone_with_files(connection):
         if await connection.fetchval("SELECT EXISTS (SELECT FROM rebuilds)"):
             raise ArchiveError(
                 "a rebuild was interrupted and counts on the facts as they are: let the same `callfold rebuild` end,"
                 " or another one with --afresh"
             )
         yield
-    finally:
-        if not connection.is_closed():
-            await connection.fetchval("SELECT pg_advisory_unlock($1)", REBUILD_LOCK)
 
 
 def partition_of(month: date) -> str:

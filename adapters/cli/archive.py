@@ -11,10 +11,10 @@ import asyncpg
 import click
 import msgspec
 
-from adapters.archive.back import Restored, alone_with_files, check, restore
+from adapters.archive.back import Restored, check, restore
 from adapters.archive.files import pyarrow
 from adapters.archive.folder import FOLDER
-from adapters.archive.moving import Left, Moved, Mover, Wanted, alone
+from adapters.archive.moving import Left, Moved, Mover, Wanted, alone, alone_with_files
 from adapters.cli.failures import CommandFailed
 from adapters.cli.progress import Portion, portions
 from adapters.opening import open_store

@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import click
 
+from adapters.analysts.absent import archived_months, archived_said
 from adapters.opening import open_store
 from adapters.settings import Settings, load_settings
 from adapters.store import reader
@@ -53,6 +54,8 @@ async def _print(
     as_json: bool,
 ) -> None:
     async with open_store(settings) as (_, pool):
+        if months := await archived_months(pool, enterprise):
+            click.echo(archived_said(months), err=True)
         told = _of_call(pool, enterprise, call) if call else _all(pool, follow=follow)
         async for fact in told:
             if enterprise and fact.enterprise != enterprise:
