@@ -53,12 +53,14 @@ _KEPT_APART: Final = 4
 """Digits at the end that are never kept."""
 
 # What looks like digits and is none of a number: ids, digests, UniqueIds.
-_SEEN: Final = re.compile(
+_IDS: Final = (
     r"(?P<id>(?<![0-9A-Za-z])[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![0-9A-Za-z])"
     r"|(?<![0-9A-Za-z%])(?=[0-9]*[a-fA-F])[0-9a-fA-F]{20,}(?![0-9A-Za-z])"
     r"|(?<![0-9])1[0-9]{9}\.[0-9]{1,9}(?![0-9]))"
-    r"|\+?[0-9](?:[-() ./]{0,4}[0-9])*"
 )
+_SEEN: Final = re.compile(rf"{_IDS}|\+?[0-9](?:[-() ./]{{0,4}}[0-9])*")
+_LOOKED_FOR: Final = re.compile(rf"{_IDS}|\+?[0-9](?:[-() ./,;:|*\\]{{0,4}}[0-9])*")
+"""Of a number that is known: also what joins numbers may stand between its digits."""
 _SUFFIX: Final = re.compile(r"-[0-9a-fA-F]{8}(?:;[12])?$")
 """What Asterisk adds to the name of a channel."""
 _WORD: Final = re.compile(r"[^\W_]+(?:[-'’.][^\W_]+)*")
@@ -156,6 +158,9 @@ def _pieces(told: str) -> Iterator[_Piece]:
         yield _Piece("" if token[2] else field, token.start(1), token.end(1), text, starts, True)
 
 
+_QUOTES_AND_DOTS: Final = frozenset("\u2018\u2019\u02bc\u2032\u00b4\u00b7\u2022\u2219\u30fb")
+
+
 @lru_cache(maxsize=4_096)
 def _as_dialled(char: str) -> str:
     """A character that is not ASCII as ``calls.numbers`` reads it: a digit, ``+``, a separator; one for one."""
@@ -165,27 +170,30 @@ def _as_dialled(char: str) -> str:
         return "-"
     if char.isspace():
         return " "
+    if char in _QUOTES_AND_DOTS:
+        return "-"
     told = unicodedata.normalize("NFKC", char)
     return told if len(told) == 1 and told.isascii() else "\x00"
 
 
-_BLANKS: Final = {ord(blank): " " for blank in "\t\n\r\v\f"}
+# What separates digits besides what calls.numbers takes: blanks of other kinds, and what dialplans write.
+_SEPARATORS: Final = {ord(char): " " for char in "\t\n\r\v\f"} | {ord(char): "-" for char in "_~'`"}
 
 
 def _dialled(text: str) -> str:
     if text.isascii():
-        return text.translate(_BLANKS)
-    return "".join([char if char.isascii() else _as_dialled(char) for char in text]).translate(_BLANKS)
+        return text.translate(_SEPARATORS)
+    return "".join([char if char.isascii() else _as_dialled(char) for char in text]).translate(_SEPARATORS)
 
 
-def _runs(piece: _Piece) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+def _runs(piece: _Piece, seen_as: re.Pattern[str] = _SEEN) -> Iterator[tuple[str, list[tuple[int, int]]]]:
     """Digits with what separates them: the text of the run, and where each group of its digits stands in the piece."""
     if len(piece.text) < _LEAST or (piece.text.isascii() and not _GROUP.search(piece.text)):
         return
     text = _dialled(piece.text)
-    if piece.field == "Channel" and (suffix := _SUFFIX.search(text)):
+    if piece.field == "Channel" and (suffix := _SUFFIX.search(piece.text)):
         text = text[: suffix.start()]
-    for seen in _SEEN.finditer(text):
+    for seen in seen_as.finditer(text):
         if not seen["id"]:
             yield (
                 seen[0],
@@ -207,7 +215,7 @@ def numbers_in(body: bytes, reading: Reading) -> set[str]:
     found: set[str] = set()
     for piece in _pieces(body.decode("utf-8", "surrogateescape")):
         if piece.field not in UNTOUCHED:
-            for run, _ in _runs(piece):
+            for run, _ in _runs(piece, _LOOKED_FOR):
                 found |= _numbers_of(run, reading)
     return found
 
@@ -327,7 +335,7 @@ class Renaming:
 
     def _places(self, piece: _Piece, line: str | None) -> Iterator[tuple[int, int, int]]:
         """(begin, end, how many digits at its end are the person's) of each spelling in a piece."""
-        for run, groups in _runs(piece):
+        for run, groups in _runs(piece, _LOOKED_FOR):
             digits = "".join(_GROUP.findall(run))
             other = None
             if digits not in self._forms or (run[0] == "+" and self._forms[digits] < len(self.number) - 1):
