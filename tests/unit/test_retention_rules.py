@@ -35,12 +35,14 @@ START = datetime(2026, 5, 4, 9, tzinfo=UTC)
     ],
 )
 def test_the_outside_numbers_of_a_body_are_those_that_a_fold_reads_and_valid_ones_elsewhere(body, numbers):
-    assert numbers_told(body, READING) == numbers
+    told = numbers_told(body, READING)
+    assert {number for one in told for number in one.ruled or (one.number,)} == numbers
 
 
 def test_a_date_is_no_number_where_it_could_be_one():
     assert numbers_told(b'{"x":"2026-05-04 12"}', Reading(("US",))) == set()
-    assert numbers_told(b'{"x":"202 605-0412"}', Reading(("US",))) == {"+12026050412"}
+    (told,) = numbers_told(b'{"x":"202 605-0412"}', Reading(("US",)))
+    assert told.number == "+12026050412"
 
 
 @pytest.mark.parametrize(
