@@ -6,7 +6,8 @@ facts the renamed rows. Everything else of a body stays as it is, byte for byte.
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
@@ -48,17 +49,20 @@ _LONGEST: Final = 18
 _MOST_GROUPS: Final = 18
 _LEAST: Final = 5
 _TRIES: Final = 1_000
-"""How many numbers are drawn before one more digit of the real one is kept."""
+"""How many numbers are drawn at most before one more digit of the real one is kept."""
+_TRIES_TOGETHER: Final = 100
 _KEPT_APART: Final = 4
 """Digits at the end that are never kept."""
 
 # What looks like digits and is none of a number: ids, digests, UniqueIds.
-_SEEN: Final = re.compile(
+_IDS: Final = (
     r"(?P<id>(?<![0-9A-Za-z])[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![0-9A-Za-z])"
     r"|(?<![0-9A-Za-z%])(?=[0-9]*[a-fA-F])[0-9a-fA-F]{20,}(?![0-9A-Za-z])"
     r"|(?<![0-9])1[0-9]{9}\.[0-9]{1,9}(?![0-9]))"
-    r"|\+?[0-9](?:[-() ./]{0,4}[0-9])*"
 )
+_SEEN: Final = re.compile(rf"{_IDS}|\+?[0-9](?:[-() ./]{{0,4}}[0-9])*")
+_LOOKED_FOR: Final = re.compile(rf"{_IDS}|\+?[0-9](?:[-() ./,;:|*\\]{{0,4}}[0-9])*")
+"""Of a number that is known: also what joins numbers may stand between its digits."""
 _SUFFIX: Final = re.compile(r"-[0-9a-fA-F]{8}(?:;[12])?$")
 """What Asterisk adds to the name of a channel."""
 _WORD: Final = re.compile(r"[^\W_]+(?:[-'’.][^\W_]+)*")
@@ -81,6 +85,10 @@ class Reading(msgspec.Struct, frozen=True):
     def plain(self, text: str) -> str | None:
         """E.164 of what is spelled without any line's rule."""
         return next((told for country in self.countries if (told := to_e164(text, country))), None)
+
+    def by_rule(self, text: str, rule: str) -> str | None:
+        """E.164 of what is spelled, by a line's rule."""
+        return next((told for country in self.countries if (told := to_e164(text, country, rule))), None)
 
     def rules(self, line: str | None = None) -> list[str]:
         """The rules of a line, of all lines for None."""
@@ -156,6 +164,9 @@ def _pieces(told: str) -> Iterator[_Piece]:
         yield _Piece("" if token[2] else field, token.start(1), token.end(1), text, starts, True)
 
 
+_QUOTES_AND_DOTS: Final = frozenset("\u2018\u2019\u02bc\u2032\u00b4\u00b7\u2022\u2219\u30fb")
+
+
 @lru_cache(maxsize=4_096)
 def _as_dialled(char: str) -> str:
     """A character that is not ASCII as ``calls.numbers`` reads it: a digit, ``+``, a separator; one for one."""
@@ -165,27 +176,30 @@ def _as_dialled(char: str) -> str:
         return "-"
     if char.isspace():
         return " "
+    if char in _QUOTES_AND_DOTS:
+        return "-"
     told = unicodedata.normalize("NFKC", char)
     return told if len(told) == 1 and told.isascii() else "\x00"
 
 
-_BLANKS: Final = {ord(blank): " " for blank in "\t\n\r\v\f"}
+# What separates digits besides what calls.numbers takes: blanks of other kinds, and what dialplans write.
+_SEPARATORS: Final = {ord(char): " " for char in "\t\n\r\v\f"} | {ord(char): "-" for char in "_~'`"}
 
 
 def _dialled(text: str) -> str:
     if text.isascii():
-        return text.translate(_BLANKS)
-    return "".join([char if char.isascii() else _as_dialled(char) for char in text]).translate(_BLANKS)
+        return text.translate(_SEPARATORS)
+    return "".join([char if char.isascii() else _as_dialled(char) for char in text]).translate(_SEPARATORS)
 
 
-def _runs(piece: _Piece) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+def _runs(piece: _Piece, seen_as: re.Pattern[str] = _SEEN) -> Iterator[tuple[str, list[tuple[int, int]]]]:
     """Digits with what separates them: the text of the run, and where each group of its digits stands in the piece."""
     if len(piece.text) < _LEAST or (piece.text.isascii() and not _GROUP.search(piece.text)):
         return
     text = _dialled(piece.text)
-    if piece.field == "Channel" and (suffix := _SUFFIX.search(text)):
+    if piece.field == "Channel" and (suffix := _SUFFIX.search(piece.text)):
         text = text[: suffix.start()]
-    for seen in _SEEN.finditer(text):
+    for seen in seen_as.finditer(text):
         if not seen["id"]:
             yield (
                 seen[0],
@@ -207,7 +221,7 @@ def numbers_in(body: bytes, reading: Reading) -> set[str]:
     found: set[str] = set()
     for piece in _pieces(body.decode("utf-8", "surrogateescape")):
         if piece.field not in UNTOUCHED:
-            for run, _ in _runs(piece):
+            for run, _ in _runs(piece, _LOOKED_FOR):
                 found |= _numbers_of(run, reading)
     return found
 
@@ -227,14 +241,39 @@ def _numbers_of(run: str, reading: Reading) -> frozenset[str]:
     return frozenset(found)
 
 
-def numbers_told(body: bytes, reading: Reading) -> set[str]:
+class Told(msgspec.Struct, frozen=True, order=True):
+    """A number that a text tells, and (rule, number) of the others that rules of lines would read in it.
+
+    ``digits``: all of the text's. ``ruled``: those of the others that a fold reads there, by the line the body names.
+    """
+
+    number: str
+    digits: str = ""
+    others: tuple[tuple[str, str], ...] = ()
+    ruled: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """All of them, the text's own first."""
+        return tuple(dict.fromkeys((self.number, *[number for _, number in self.others])))
+
+
+def told_as(number: str, text: str, reading: Reading, rules: Collection[str] = ()) -> Told:
+    """A number as a text tells it, where the text's line has these rules."""
+    told = [(rule, other) for rule in reading.rules() if (other := reading.by_rule(text, rule))]
+    others = tuple((rule, other) for rule, other in told if other != number)
+    digits = "".join(_GROUP.findall(text))
+    return Told(number, digits, others, tuple(other for rule, other in others if rule in rules))
+
+
+def numbers_told(body: bytes, reading: Reading) -> set[Told]:
     """The outside numbers, in E.164, that a body tells, as a fold reads its fields; others' where they are valid.
 
     What it tells as a line is none. Dates are none.
     """
     pieces = list(_pieces(body.decode("utf-8", "surrogateescape")))
     line = next((piece.text for piece in pieces if piece.field == "Trunk"), "").strip()
-    found: set[str] = set()
+    found: set[Told] = set()
     lines: set[str] = set()
     for piece in pieces:
         if piece.field in LINES:
@@ -246,33 +285,34 @@ def numbers_told(body: bytes, reading: Reading) -> set[str]:
                 found |= _told_by(run, reading, line if piece.field in RULED else "")
             elif not _DATE.match(run):
                 found |= _valid_in(run, reading)
-    return found - lines
+    return {told for told in found if told.number not in lines}
 
 
 @lru_cache(maxsize=16_384)
-def _told_by(run: str, reading: Reading, line: str) -> frozenset[str]:
+def _told_by(run: str, reading: Reading, line: str) -> frozenset[Told]:
     """The number that a run in a field for numbers is; where it is none as a whole, the valid ones in it."""
-    for rule in reading.rules(line) if line else ():
-        for country in reading.countries:
-            if told := to_e164(run, country, rule):
-                return frozenset((told,))
-    told = reading.plain(run)
-    if told is not None and (_is_valid(told) or len(_GROUP.findall(run)) == 1):
-        return frozenset((told,))
-    return _valid_in(run, reading) or frozenset((told,) if told else ())
+    rules = reading.rules(line) if line else []
+    plain = reading.plain(run)
+    if plain is not None and (_is_valid(plain) or len(_GROUP.findall(run)) == 1):
+        return frozenset((told_as(plain, run, reading, rules),))
+    for rule in rules:
+        if told := reading.by_rule(run, rule):
+            return frozenset((told_as(told, told[1:], reading),))
+    return _valid_in(run, reading) or frozenset((told_as(plain, run, reading),) if plain else ())
 
 
 @lru_cache(maxsize=16_384)
-def _valid_in(run: str, reading: Reading) -> frozenset[str]:
+def _valid_in(run: str, reading: Reading) -> frozenset[Told]:
     """Valid numbers in a run, the longest first, none within another."""
     groups = [(one.start(), one.end()) for one in _GROUP.finditer(run)]
-    found: set[str] = set()
+    found: set[Told] = set()
     taken: set[int] = set()
     for first, last in _stretches(groups):
         if taken.isdisjoint(range(first, last)):
-            told = reading.plain(run[0 if first == 0 else groups[first][0] : groups[last - 1][1]])
+            text = run[0 if first == 0 else groups[first][0] : groups[last - 1][1]]
+            told = reading.plain(text)
             if told is not None and _is_valid(told):
-                found.add(told)
+                found.add(told_as(told, text, reading))
                 taken.update(range(first, last))
     return frozenset(found)
 
@@ -293,8 +333,11 @@ class Renaming:
         least = min([len(_national(number)), *(len(end) for _, end in self._ends)])
         self._probe = re.compile(b"[^0-9]{0,12}".join(digit.encode() for digit in number[-least:]))
 
-    def rewrite(self, body: bytes) -> bytes:
-        """The body without the number and the names beside it; the very same where it has none."""
+    def rewrite(self, body: bytes, *, spelled: bool = True, ruled: bool = True) -> bytes:
+        """The body without the number and the names beside it; the very same where it has none.
+
+        Where the number is spelled, and where a rule of a line reads it: both, or one of them.
+        """
         if self._cannot_hold(body):
             return body
         told = body.decode("utf-8", "surrogateescape")
@@ -305,7 +348,7 @@ class Renaming:
         for piece in pieces:
             if piece.field in UNTOUCHED:
                 continue
-            for begin, end, tail in self._places(piece, line):
+            for begin, end, tail in self._places(piece, line, spelled, ruled):
                 named.add(piece.field)
                 self._put(told, piece, (begin, end, tail), edits)
         if not edits:
@@ -325,9 +368,11 @@ class Renaming:
         odd = {char for char in body.decode("utf-8", "surrogateescape") if not char.isascii()}
         return not any(_as_dialled(char).isdigit() for char in odd)
 
-    def _places(self, piece: _Piece, line: str | None) -> Iterator[tuple[int, int, int]]:
+    def _places(
+        self, piece: _Piece, line: str | None, wanted: bool, ruled: bool
+    ) -> Iterator[tuple[int, int, int]]:
         """(begin, end, how many digits at its end are the person's) of each spelling in a piece."""
-        for run, groups in _runs(piece):
+        for run, groups in _runs(piece, _LOOKED_FOR):
             digits = "".join(_GROUP.findall(run))
             other = None
             if digits not in self._forms or (run[0] == "+" and self._forms[digits] < len(self.number) - 1):
@@ -337,9 +382,10 @@ class Renaming:
                 if taken.intersection(range(first, last)):
                     continue
                 spelled = "".join(_dialled(piece.text[begin:end]) for begin, end in groups[first:last])
-                tail = self._tail(spelled, other)
+                tail = self._tail(spelled, other) if wanted else None
                 if (
                     tail is None
+                    and ruled
                     and last - first == 1
                     and run[0] != "+"
                     and (len(groups) == 1 or other is None)
@@ -407,6 +453,15 @@ class Renaming:
             first += 1
 
 
+def rename(body: bytes, renamings: Collection[Renaming]) -> bytes:
+    """A body without several people, in whatever order: whose number a text spells goes before what a rule reads."""
+    for person in renamings:
+        body = person.rewrite(body, ruled=False)
+    for person in renamings:
+        body = person.rewrite(body, spelled=False)
+    return body
+
+
 def _cut(piece: _Piece, begin: int, end: int, edits: dict[int, tuple[int, str]]) -> None:
     start, stop = piece.raw(begin, end)
     for inside in [at for at in edits if start <= at < stop]:
@@ -439,25 +494,32 @@ def _spellings(number: str, reading: Reading) -> tuple[dict[str, int], list[tupl
                 forms.setdefault(form, tail)
     ends = []
     for rule in reading.rules():
-        end = digits[-int(rule.partition("{")[2].rstrip("}")) :]
+        end = digits[-_last(rule) :]
         if any(to_e164(end, country, rule) == number for country in reading.countries):
             ends.append((rule, end))
     return forms, ends
 
 
 def pseudonym_of(
-    number: str, reading: Reading, randbelow: Callable[[int], int], taken: Callable[[str], bool]
+    number: str,
+    reading: Reading,
+    randbelow: Callable[[int], int],
+    taken: Callable[[str], bool],
+    end: str = "",
+    most: int = _TRIES,
 ) -> str:
     """A random number of the same country and length that is read alike in every spelling, and that nobody has.
 
-    ``randbelow`` must be unpredictable. Digits of the number are kept only where its country has no other such
-    numbers, from the first on. Raises ValueError where there is none.
+    ``randbelow`` must be unpredictable; ``end``: digits at its end; ``most``: how many are tried at a time. Digits of
+    the number are kept only where its country has no other such numbers, from the first on. Raises ValueError where
+    there is none.
     """
     code = len(number) - len(_national(number))
     shape = _shape(number, reading)
-    for kept in range(code, len(number) - _KEPT_APART + 1):
-        for _ in range(_TRIES):
-            drawn = number[:kept] + "".join(str(randbelow(10)) for _ in range(len(number) - kept))
+    for kept in range(code, len(number) - max(len(end), _KEPT_APART) + 1):
+        free = len(number) - kept - len(end)
+        for _ in range(min(most, 5 * 10**free)):
+            drawn = number[:kept] + "".join(str(randbelow(10)) for _ in range(free)) + end
             if (
                 drawn != number
                 and _alike(number, drawn)
@@ -466,6 +528,105 @@ def pseudonym_of(
             ):
                 return drawn
     raise ValueError("there is no other number of this form")
+
+
+def pseudonyms_of(
+    told: Told,
+    reading: Reading,
+    randbelow: Callable[[int], int],
+    taken: Callable[[str], bool],
+    listed: Mapping[str, str],
+) -> dict[str, str]:
+    """Pseudonyms of a text's numbers, but for those ``listed`` with theirs and those that have no other of their form.
+
+    A rule reads in the text of the one the pseudonym of the other, as it read the other's number; only where that
+    cannot be each has one of its own.
+    """
+    known = dict(listed)
+    if told.number in known:
+        known |= _others(told, known[told.number], reading, taken, known)
+    else:
+        known |= _together(told, reading, randbelow, taken, known)
+    for number in (*told.numbers[1:], told.number):
+        if number not in known and number == told.number:
+            known |= _together(told, reading, randbelow, taken, known)
+        if number not in known:
+            with suppress(ValueError):
+                known[number] = pseudonym_of(number, reading, randbelow, taken)
+    return {number: drawn for number, drawn in known.items() if number not in listed}
+
+
+def _together(
+    told: Told,
+    reading: Reading,
+    randbelow: Callable[[int], int],
+    taken: Callable[[str], bool],
+    listed: Mapping[str, str],
+) -> dict[str, str]:
+    """Pseudonyms of all of a text's numbers, its own not being listed; none where no such are found at once."""
+    own = _own_digits(told, reading)
+    if not told.others or not own:
+        return {}
+    ends = [
+        listed[number][-min(_last(rule), own, _same(told.digits, number)) :]
+        for rule, number in told.others
+        if number in listed
+    ]
+    wanted = set(told.numbers[1:])
+
+    def unfit(drawn: str) -> bool:
+        return taken(drawn) or _others(told, drawn, reading, taken, listed).keys() != wanted
+
+    try:
+        end = max(ends, key=len, default="")
+        drawn = pseudonym_of(told.number, reading, randbelow, unfit, end, _TRIES_TOGETHER)
+    except ValueError:
+        return {}
+    return {told.number: drawn, **_others(told, drawn, reading, taken, listed)}
+
+
+def _others(
+    told: Told, drawn: str, reading: Reading, taken: Callable[[str], bool], listed: Mapping[str, str]
+) -> dict[str, str]:
+    """By number, what rules read in the text with ``drawn``, where that is right for a pseudonym of the number."""
+    own = _own_digits(told, reading)
+    if not own:
+        return {}
+    text = told.digits[:-own] + drawn[-own:]
+    found: dict[str, str] = {}
+    for rule, number in told.others:
+        new = reading.by_rule(text, rule)
+        right = (
+            listed[number] == new
+            if number in listed
+            else new is not None and new != number and not taken(new) and _is_like(number, new, reading)
+        )
+        if not right or new is None or found.get(number, new) != new:
+            return {}
+        found[number] = new
+    return found
+
+
+def _own_digits(told: Told, reading: Reading) -> int:
+    """How many digits at the end of a text are its number's; 0 for a spelling that is not known."""
+    return _spellings(told.number, reading)[0].get(told.digits, 0)
+
+
+def _same(text: str, other: str) -> int:
+    """How many digits at their ends are the same."""
+    return next(
+        (place for place, (a, b) in enumerate(zip(text[::-1], other[::-1], strict=False)) if a != b),
+        len(text),
+    )
+
+
+def _is_like(number: str, other: str, reading: Reading) -> bool:
+    return _alike(number, other) and _shape(number, reading) == _shape(other, reading)
+
+
+def _last(rule: str) -> int:
+    """How many digits a rule takes."""
+    return int(rule.partition("{")[2].rstrip("}"))
 
 
 def _alike(number: str, other: str) -> bool:

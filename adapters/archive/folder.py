@@ -332,6 +332,11 @@ class Draft:
         self._path = self._here / f"{enterprise}.part"
         self.writer = FileWriter(self._path, month)
 
+    def abandon(self) -> None:
+        """Let go of it, and leave nothing."""
+        self.writer.abandon()
+        self._path.unlink()
+
     def finish(self) -> ArchivedFile:
         """Put it in its place. Raises ArchiveError where what is read back is not what was written, and OSError."""
         writer = self.writer
@@ -467,12 +472,12 @@ async def rewrite(
                 changed.since = min(changed.since or row.occurred_at, row.occurred_at)
                 changed.streams.add(row.stream)
     except BaseException:
-        draft.writer.abandon()
+        draft.abandon()
         raise
     finally:
         old.close()
     if changed.facts == 0:
-        draft.writer.abandon()
+        draft.abandon()
         return changed
     new_file = draft.finish()
     async with connection.transaction():

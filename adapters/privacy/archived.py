@@ -1,7 +1,7 @@
 """What is in the archive of a person: files rewritten month by month, and the rows that nobody folds anew from them."""
 
 import asyncio
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from adapters.store import sums
 from adapters.store.reading import LIVE
 from calls.deliveries import DELIVERY_KINDS
 from calls.facts import RECORDING_ADDED, RECORDING_FORGOTTEN
+from calls.switchboard import EMPTY
 
 _RENAME_CALLS: Final = """
 UPDATE calls SET
@@ -34,6 +35,11 @@ _RENAME: Final = (
     "UPDATE call_agents SET extension = $3 WHERE enterprise = $1 AND extension = $2",
     "UPDATE agents SET extension = $3 WHERE enterprise = $1 AND extension = $2",
 )
+_SPANS: Final = """
+SELECT min(first_at) AS first, max(last_at) FROM legs WHERE enterprise = $1
+GROUP BY call_id HAVING max(last_at) > $2 ORDER BY first
+"""
+_STEP: Final = timedelta(seconds=1)
 _ADD: Final = "UPDATE forgotten SET facts = facts + $3 WHERE enterprise = $1 AND digest = $2"
 _KEYS: Final = "SELECT key FROM idempotency WHERE enterprise = $1"
 _REKEY: Final = "UPDATE idempotency SET key = $3 WHERE enterprise = $1 AND key = $2"
@@ -42,10 +48,23 @@ SELECT id, archived_body FROM recordings WHERE enterprise = $1 AND archived_body
 """
 
 
-async def edge_of(connection: asyncpg.Connection, enterprise: str) -> datetime | None:
-    """When what is not archived begins; None where nothing is archived."""
+async def edge_of(connection: asyncpg.Connection, enterprise: str, now: datetime) -> datetime | None:
+    """From when on calls are folded anew that lie behind what is archived; None where nothing is archived.
+
+    A call is not told alike without those that went on beside it, and of these some are archived. So it is the first
+    moment at which none goes on or has just ended; rows before it are renamed in their places. Where nobody is ever
+    quiet it is the first moment that is not archived.
+    """
     day = (await edges_of(connection, (enterprise,))).get(enterprise)
-    return datetime.combine(day, time(), UTC) if day else None
+    if day is None:
+        return None
+    edge = moment = datetime.combine(day, time(), UTC)
+    async with connection.transaction(readonly=True):
+        async for first, last in connection.cursor(_SPANS, enterprise, edge - EMPTY):
+            if first >= moment:
+                break
+            moment = max(moment, last + EMPTY + _STEP)
+    return moment if moment < now else edge
 
 
 async def rewrite_archive(

@@ -166,7 +166,7 @@ class Forgetting:
         await traces.rewrite_deliveries(connection, person)
         await strip_archive(connection, self._database, self._data_dir, person)
         facts, since = await _result(connection, person, stored.position)
-        edge = await edge_of(connection, person.enterprise)
+        edge = await edge_of(connection, person.enterprise, self._clock.now())
         since = since or self._clock.now()  # also where no fact was changed: the directory was
         await self._folded(person.enterprise, max(since, edge) if edge else since)
         await traces.rewrite_preview(connection, person)  # once more: an edit may have been under way

@@ -1,6 +1,7 @@
 """Who is to be forgotten: how the enterprise spells the number, what it calls the person, the row of the list."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from html import escape
 from secrets import randbelow
@@ -14,7 +15,7 @@ from calls.directory import Directory, DirectoryChange
 from calls.exchange import read_change
 from calls.facts import NEWEST
 from calls.numbers import display, is_transform
-from calls.pseudonyms import Reading, Renaming, pseudonym_of
+from calls.pseudonyms import Reading, Renaming, Told, pseudonyms_of, told_as
 
 _ROW = """
 SELECT pseudonym, position, facts, since, done_at, names FROM forgotten WHERE enterprise = $1 AND digest = $2
@@ -26,8 +27,8 @@ WHERE enterprise = $1 AND digest = $2
 """
 _OTHER_KEY = "SELECT EXISTS (SELECT FROM forgotten WHERE enterprise = $1 AND key_id <> $2)"
 _TAKEN = """
-SELECT EXISTS (SELECT FROM customers WHERE enterprise = $1 AND phone = $2)
-    OR EXISTS (SELECT FROM forgotten WHERE enterprise = $1 AND pseudonym = $2)
+SELECT EXISTS (SELECT FROM customers WHERE enterprise = $1 AND phone = ANY($2))
+    OR EXISTS (SELECT FROM forgotten WHERE enterprise = $1 AND pseudonym = ANY($2))
 """
 
 
@@ -82,8 +83,12 @@ async def find_person(
     digest = digests.digest(enterprise, number)
     await refuse_other_key(connection, digests, enterprise)
     if await read_row(connection, enterprise, digest) is None:
-        pseudonym = await new_pseudonym(connection, enterprise, number, reading, directory)
-        await connection.execute(_BEGIN, enterprise, digest, pseudonym, digests.key_id)
+        drawn = await new_pseudonyms(
+            connection, enterprise, told_as(number, number[1:], reading), reading, directory, {}
+        )
+        if number not in drawn:
+            raise ForgetRefused(f"{display(number)}: there is no other number of this form")
+        await connection.execute(_BEGIN, enterprise, digest, drawn[number], digests.key_id)
     names = [digests.name(enterprise, name) for name in names_of(number, changes)]
     await connection.execute(_CALL, enterprise, digest, names)
     row = await read_row(connection, enterprise, digest)
@@ -146,10 +151,15 @@ def _number(directory: Directory, phone: str) -> str:
     return number
 
 
-async def new_pseudonym(
-    connection: asyncpg.Connection, enterprise: str, number: str, reading: Reading, directory: Directory
-) -> str:
-    """One that nobody has whom the enterprise knows. Raises ForgetRefused where its country has no other."""
+async def new_pseudonyms(
+    connection: asyncpg.Connection,
+    enterprise: str,
+    told: Told,
+    reading: Reading,
+    directory: Directory,
+    listed: Mapping[str, str],
+) -> dict[str, str]:
+    """Some that nobody has whom the enterprise knows, of what is not ``listed`` and whose country has another."""
 
     def known(drawn: str) -> bool:
         return (
@@ -159,11 +169,9 @@ async def new_pseudonym(
         )
 
     while True:
-        try:
-            drawn = pseudonym_of(number, reading, randbelow, known)
-        except ValueError as error:
-            raise ForgetRefused(f"{display(number)}: {error}") from error
-        if not await connection.fetchval(_TAKEN, enterprise, drawn):
+        # Most take some milliseconds, those of a rare form a second: others go on meanwhile.
+        drawn = await asyncio.to_thread(pseudonyms_of, told, reading, randbelow, known, listed)
+        if not await connection.fetchval(_TAKEN, enterprise, list(drawn.values())):
             return drawn
 
 

@@ -37,6 +37,7 @@ from calls.facts import (
     SILENCE_OBSERVED,
     NewFact,
 )
+from calls.pseudonyms import Told
 from calls.shapes import SHAPES
 from calls.switchboard import EMPTY
 
@@ -176,7 +177,7 @@ class _New(msgspec.Struct, frozen=True):
     body: bytes
     meta: bytes
     key: str | None
-    numbers: list[str]
+    numbers: list[Told]
 
 
 _EVER: Final = datetime(1, 1, 2, tzinfo=UTC)
@@ -275,7 +276,7 @@ class Retiring:
         )
 
     async def _learn(
-        self, connection: asyncpg.Connection, strangers: Strangers, run: _Run, numbers: Iterable[str]
+        self, connection: asyncpg.Connection, strangers: Strangers, run: _Run, numbers: Iterable[Told]
     ) -> None:
         fresh = await strangers.learn(connection, numbers, run.upto, self._rest)
         if fresh:
@@ -326,7 +327,7 @@ class Retiring:
             if one.last_recorded_at < run.before - SLACK or one.month > (run.upto + SLACK).date():
                 continue
             numbers, keys = await asyncio.to_thread(_archived_numbers, archive, one, run, strangers)
-            await self._learn(connection, strangers, run, sorted(numbers))
+            await self._learn(connection, strangers, run, numbers)
             await _rekey(connection, run.enterprise, keys, strangers)
             change = _archived_change(run, strangers)
             changed = await elsewhere(self._database, self._data_dir, one.month, run.enterprise, change)
@@ -352,7 +353,7 @@ class Retiring:
                 last[change["key"]] = row["occurred_at"]
                 found.append((row, change["key"]))
         gone = {key for key, at in last.items() if at < run.upto and strangers.is_gone(key)}
-        await self._learn(connection, strangers, run, sorted(gone))
+        await self._learn(connection, strangers, run, map(strangers.told, gone))
         changed = [(row, strangers.rewrite_entry(row["body"], key)) for row, key in found if key in gone]
         told = [(row["position"], row["month"], body) for row, body in changed if body != row["body"]]
         async with connection.transaction():
@@ -406,11 +407,11 @@ async def _quiet(
     return at, frozenset(f"leg/{row[0]}" for row in legs), first
 
 
-def _numbers(kind: str, body: bytes, strangers: Strangers) -> list[str]:
+def _numbers(kind: str, body: bytes, strangers: Strangers) -> list[Told]:
     return [] if kind in _SILENT or kind in DELIVERY_KINDS else strangers.in_body(body)
 
 
-def _rewritten(row: asyncpg.Record, numbers: list[str], strangers: Strangers) -> _New | None:
+def _rewritten(row: asyncpg.Record, numbers: list[Told], strangers: Strangers) -> _New | None:
     """A fact without these numbers and without the hash of what was shown; None where it has neither."""
     key = row["idempotency_key"]
     body, meta, new_key = _changed(row["kind"], row["body"], row["meta"], key, numbers, strangers)
@@ -420,7 +421,7 @@ def _rewritten(row: asyncpg.Record, numbers: list[str], strangers: Strangers) ->
 
 
 def _changed(
-    kind: str, body: bytes, meta: bytes, key: str | None, numbers: list[str], strangers: Strangers
+    kind: str, body: bytes, meta: bytes, key: str | None, numbers: list[Told], strangers: Strangers
 ) -> tuple[bytes, bytes, str | None]:
     if kind in DELIVERY_KINDS:
         return traces.without_hash(body), meta, key
@@ -453,10 +454,10 @@ async def _touch(connection: asyncpg.Connection, enterprise: str, streams: Itera
 
 def _archived_numbers(
     archive: Archive, one: ArchivedFile, run: _Run, strangers: Strangers
-) -> tuple[set[str], dict[str, list[str]]]:
+) -> tuple[set[Told], dict[str, list[Told]]]:
     """The numbers that are to give way in a file, and by the keys that hosts gave which of them may be in the key."""
-    found: set[str] = set()
-    keys: dict[str, list[str]] = {}
+    found: set[Told] = set()
+    keys: dict[str, list[Told]] = {}
     file = archive.open(one)
     try:
         for row in file.all():
@@ -470,7 +471,7 @@ def _archived_numbers(
 
 
 async def _rekey(
-    connection: asyncpg.Connection, enterprise: str, keys: dict[str, list[str]], strangers: Strangers
+    connection: asyncpg.Connection, enterprise: str, keys: dict[str, list[Told]], strangers: Strangers
 ) -> None:
     """Rename keys of archived facts, before their file: what was interrupted is found in the file again."""
     told = [(enterprise, key, strangers.rewrite_text(key, numbers)) for key, numbers in keys.items()]

@@ -13,12 +13,12 @@ import asyncpg
 import msgspec
 
 from adapters.privacy.digests import Digests
-from adapters.privacy.person import ForgetRefused, names_of, new_pseudonym, reading_of, refuse_other_key
+from adapters.privacy.person import ForgetRefused, names_of, new_pseudonyms, reading_of, refuse_other_key
 from adapters.store.reader import read_directories
 from calls.directory import Directory, DirectoryChange
 from calls.exchange import read_change
 from calls.facts import NEWEST
-from calls.pseudonyms import Renaming, numbers_told
+from calls.pseudonyms import Renaming, Told, numbers_told, rename, told_as
 
 _LIST: Final = "SELECT digest, pseudonym, names FROM forgotten WHERE enterprise = $1"
 _LINES: Final = "SELECT DISTINCT line FROM traffic WHERE enterprise = $1"
@@ -65,9 +65,27 @@ class Strangers:
         own += [row[0] for row in await connection.fetch(_SENT, enterprise)]
         return cls(digests, changes, _own(changes, own), listed)
 
-    def in_body(self, body: bytes) -> list[str]:
+    def in_body(self, body: bytes) -> list[Told]:
         """The outside numbers of a body that are to give way, in a fixed order."""
-        return sorted(filter(self._is_stranger, numbers_told(body, self.reading)))
+        return sorted({one for told in numbers_told(body, self.reading) for one in self._strange(told)})
+
+    def told(self, number: str) -> Told:
+        """Somebody outside, as none of these texts tells."""
+        return self._apart(told_as(number, number[1:], self.reading))
+
+    def _strange(self, told: Told) -> list[Told]:
+        """What is to give way of a text: nothing of one that was renamed, or is one of ours, by its line's rule too."""
+        if not (
+            self._pseudonyms.isdisjoint(told.numbers) and self._own.isdisjoint((told.number, *told.ruled))
+        ):
+            return []
+        found = [self.told(number) for number in told.ruled] + [self._apart(told)]
+        return [one for one in found if self._is_stranger(one.number)]
+
+    def _apart(self, told: Told) -> Told:
+        """Without those of the others that stay."""
+        others = tuple((rule, number) for rule, number in told.others if self._is_stranger(number))
+        return Told(told.number, told.digits, others)
 
     def _is_stranger(self, number: str) -> bool:
         return not (number in self._own or number in self._pseudonyms or number in self._alone)
@@ -82,31 +100,40 @@ class Strangers:
     async def learn(
         self,
         connection: asyncpg.Connection,
-        numbers: Iterable[str],
+        told: Iterable[Told],
         upto: datetime,
         rest: Callable[[float], Awaitable[None]],
     ) -> int:
         """Give everybody of these a pseudonym for what occurred before ``upto``.
 
-        Whose country has no other number of the form keeps the real one. How many are new.
+        Whose country has no other number of the form keeps the real one. How many are new, but for what only a rule
+        reads in their texts.
         """
         fresh = 0
-        for number in numbers:
-            digest = self._digests.digest(self.enterprise, number)
-            if digest in self._listed or number in self._alone:
+        texts = set(told)
+        read = {number for one in texts for _, number in one.others}
+        for one in sorted(texts, key=lambda one: (one.number in read, one)):
+            digests = {number: self._digests.digest(self.enterprise, number) for number in one.numbers}
+            listed = {
+                number: self._listed[digest][0]
+                for number, digest in digests.items()
+                if digest in self._listed
+            }
+            if all(number in listed or number in self._alone for number in digests):
                 continue
             begun = monotonic()
-            try:
-                drawn = await new_pseudonym(connection, self.enterprise, number, self.reading, self.directory)
-            except ForgetRefused:
-                self._alone.add(number)
-                continue
-            named = names_of(number, self._changes.get(number, ()))
-            names = [self._digests.name(self.enterprise, name) for name in named]
-            await connection.execute(_ADD, self.enterprise, digest, drawn, self._digests.key_id, names, upto)
-            self._listed[digest] = (drawn, names)
-            self._pseudonyms.add(drawn)
-            fresh += 1
+            drawn = await new_pseudonyms(
+                connection, self.enterprise, one, self.reading, self.directory, listed
+            )
+            for number, pseudonym in drawn.items():
+                named = names_of(number, self._changes.get(number, ()))
+                names = [self._digests.name(self.enterprise, name) for name in named]
+                row = (self.enterprise, digests[number], pseudonym, self._digests.key_id, names, upto)
+                await connection.execute(_ADD, *row)
+                self._listed[digests[number]] = (pseudonym, names)
+                self._pseudonyms.add(pseudonym)
+            self._alone |= digests.keys() - drawn.keys() - listed.keys()
+            fresh += one.number in drawn
             await rest(monotonic() - begun)
         return fresh
 
@@ -121,16 +148,14 @@ class Strangers:
         value = None if change.get("value") is None else {"phone": named}
         return msgspec.json.encode({**change, "key": named, "value": value}) if named != number else body
 
-    def rewrite(self, body: bytes, numbers: Iterable[str]) -> bytes:
+    def rewrite(self, body: bytes, told: Iterable[Told]) -> bytes:
         """A body without these numbers, of whom ``learn`` was told."""
-        for number in numbers:
-            if number not in self._alone:
-                body = self.renaming(number).rewrite(body)
-        return body
+        numbers = dict.fromkeys(one.number for one in told if one.number not in self._alone)
+        return rename(body, [self.renaming(number) for number in numbers])
 
-    def rewrite_text(self, text: str, numbers: Iterable[str]) -> str:
+    def rewrite_text(self, text: str, told: Iterable[Told]) -> str:
         """The same of a text that is no body."""
-        return self.rewrite(text.encode("utf-8", "surrogatepass"), numbers).decode("utf-8", "surrogatepass")
+        return self.rewrite(text.encode("utf-8", "surrogatepass"), told).decode("utf-8", "surrogatepass")
 
     def _renaming(self, number: str) -> Renaming:
         pseudonym, names = self._listed[self._digests.digest(self.enterprise, number)]

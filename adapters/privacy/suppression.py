@@ -15,7 +15,7 @@ from adapters.store.errors import StoreError
 from adapters.store.reader import read_directories
 from calls.exchange import read_change
 from calls.facts import NEWEST
-from calls.pseudonyms import Reading, Renaming, numbers_in
+from calls.pseudonyms import Reading, Renaming, numbers_in, rename
 
 log = structlog.get_logger(__name__)
 
@@ -83,11 +83,12 @@ class Suppression:
         if not listed or self._digests is None:
             return body
         retired = at is not None and enterprise in self._upto and at < self._upto[enterprise]
+        gone = []
         for number in sorted(numbers_in(body, self._readings[enterprise])):
             found = listed.get(self._digests.digest(enterprise, number))
             if found and (retired or at is None or found.done_at is None or at < found.done_at):
-                body = self._renaming(enterprise, number).rewrite(body)
-        return body
+                gone.append(self._renaming(enterprise, number))
+        return rename(body, gone)
 
     def _make(self, enterprise: str, number: str) -> Renaming:
         assert self._digests is not None, "asked for only where somebody is listed"

@@ -516,6 +516,21 @@ async def test_the_facts_of_a_file_are_rewritten_at_once_or_not_at_all(database,
         assert await check(here.connection, tmp_path, lambda _: None) == []
 
 
+async def test_a_change_of_nothing_or_one_that_fails_leaves_no_second_copy_of_the_facts(database, tmp_path):
+    def fail(row):
+        raise ZeroDivisionError
+
+    async with projected(database.dsn) as here:
+        await filled(here, each=2)
+        one = (await archive(here.connection, tmp_path)).files[0]
+        before = sorted(tmp_path.rglob("*"))
+        await rewrite(here.connection, tmp_path, one.month, one.enterprise, lambda _: None)
+        assert sorted(tmp_path.rglob("*")) == before
+        with pytest.raises(ZeroDivisionError):
+            await rewrite(here.connection, tmp_path, one.month, one.enterprise, fail)
+        assert sorted(tmp_path.rglob("*")) == before
+
+
 async def test_a_recording_is_served_whose_fact_is_archived(database, tmp_path):
     async with projected(database.dsn) as here:
         await filled(here, each=2)

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import random
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from adapters.privacy import forgetting
 from adapters.privacy.digests import FILE_NAME
 from adapters.store.beside import COMPARED
 from calls.scenarios import catalogue
+from calls.scenarios.script import CAST
 from tests.conftest import TestDatabase
 from tests.running import TOKEN, Running, command, enterprise, running, settings_env
 from tests.storing import connected
@@ -533,3 +535,51 @@ async def test_archived_months_tell_nothing_either_and_their_rows_are_renamed(
     async with connected(database.dsn) as connection:
         await moving.tidy(connection, tmp_path / "data" / "archive")
         assert sha256_of(kept[0]) == await connection.fetchval("SELECT sha256 FROM archived")
+
+
+def edge_of_june() -> list[bytes]:
+    """A backlog of calls that overlap at the end of May and the beginning of June, and one more an hour later.
+
+    Somebody's leg of June would find another call, were it not for one that began in May.
+    """
+    chance, midnight = random.Random(423), datetime(2026, 6, 1, tzinfo=UTC)
+    told = []
+    for _ in range(6):
+        at = midnight + timedelta(seconds=chance.randrange(-60, 60))
+        played = catalogue()[chance.choice(list(catalogue()))].events(
+            at.timestamp(),
+            chance.randrange(10**6),
+            least=chance.random() < 0.4,
+            cast={**CAST, "C": chance.choice(["375290000101", "375291111111"])},
+        )
+        told += [(at + timedelta(seconds=event.offset), event) for event in played]
+    later = midnight + timedelta(hours=1)
+    told += [
+        (later + timedelta(seconds=e.offset), e) for e in catalogue()["2-1"].events(later.timestamp(), 7)
+    ]
+    told.sort(key=lambda one: one[0])
+    return [
+        msgspec.json.encode(
+            {"t": at.isoformat(), "event": event.kind, "body": {**event.body, "Token": TOKEN}}
+        )
+        for at, event in told
+    ]
+
+
+async def test_calls_that_went_on_beside_archived_ones_are_told_as_before(
+    database: TestDatabase, tmp_path: Path
+):
+    async with running(database.dsn, tmp_path, DIRECTORY, call_settle="1") as service:
+        await recover(service, edge_of_june())
+        await settled(service)
+        await service.play(catalogue()["2-1"], seed=99)
+        await settled(service)
+    assert len(await archive(database, tmp_path)) == 1
+    async with running(database.dsn, tmp_path, call_settle="1") as service:
+        before = await rows(service.pool)
+        assert len({row["call_id"] for row in before["calls"]}) > 3
+        told = await forget(service)
+        assert unordered(await rows(service.pool)) == renamed(before, told["pseudonym"])
+        assert await telling(service.pool) == {}
+        checked = await service.command("rebuild", "all", "--check")
+        assert checked.code == 0, checked.output

@@ -327,6 +327,68 @@ async def test_recover_of_an_old_day_is_recognised_and_of_another_comes_as_the_p
     assert (await service.command("rebuild", "all", "--check")).code == 0
 
 
+def abroad(at: datetime) -> list[bytes]:
+    """Of one foreign number: it is called, it calls, and it stands in a colleague's place."""
+    text = ABROAD[1:]
+
+    def ids(place: int) -> dict[str, str]:
+        return {"Token": TOKEN, "UniqueId": f"{int(at.timestamp()) + 600 * place}.{place}"}
+
+    line = {"Trunk": "0007001"}
+    told: list[tuple[int, str, dict[str, Any]]] = [
+        (0, "dial", {**ids(0), **line, "CallType": 1, "Phone": text, "Extensions": ["151"]}),
+        (5, "bridge", {**ids(0), "Channel": "SIP/151-f4444ae2", "CallerIDNum": "151", "Exten": text}),
+        (
+            20,
+            "hangup",
+            {**ids(0), **line, "CallType": 1, "CallStatus": "2", "Phone": text, "Extensions": ["151"]},
+        ),
+        (600, "start", {**ids(1), **line, "CallType": 0, "Phone": text}),
+        (603, "new_callerid", {**ids(1), "Channel": "SIP/0007001-91b7584a", "CallerIDNum": text}),
+        (
+            620,
+            "hangup",
+            {**ids(1), **line, "CallType": 0, "CallStatus": "0", "Phone": text, "Extensions": ["151"]},
+        ),
+        (1200, "dial", {**ids(2), **line, "CallType": 1, "Phone": "375290000102", "Extensions": [text]}),
+        (1220, "hangup", {**ids(2), **line, "CallType": 1, "CallStatus": "0", "Phone": "375290000102"}),
+    ]
+    return [
+        msgspec.json.encode({"t": (at + timedelta(seconds=after)).isoformat(), "event": kind, "body": body})
+        for after, kind, body in told
+    ]
+
+
+async def test_a_number_that_a_lines_rule_reads_as_another_gets_one_pseudonym_in_all_its_places(
+    database: TestDatabase, tmp_path: Path
+):
+    ruled = DIRECTORY.replace("Основная линия", 'Основная линия"\n  incoming_transform = "+375{9}')
+    day = abroad(datetime.now(UTC).replace(microsecond=0) - AGO)
+    async with running(database.dsn, tmp_path, ruled, call_settle="1") as service:
+        assert (await recover(service, day))["stored"] == len(day)
+        await settled(service)
+        before = await rows(service.pool)
+        assert sorted(row["phone"] for row in before["customers"]) == [
+            "+375112345678",
+            "+375290000102",
+            ABROAD,
+        ]
+        assert (await retire(service))["numbers"] == 1
+        assert await telling(service.pool, (ABROAD,)) == {}
+        names = await pseudonyms(service, (ABROAD, "+375112345678"))
+        assert names["+375112345678"][-9:] == names[ABROAD][-9:]
+        bodies = b"".join(
+            [row[0] for row in await service.pool.fetch("SELECT body FROM facts ORDER BY position")]
+        )
+        assert bodies.count(names[ABROAD][1:].encode()) == b"".join(day).count(ABROAD[1:].encode())
+        after = await rows(service.pool)
+        for table in ("calls", "legs", "customers"):
+            assert unordered({table: renamed(before[table], names)}) == unordered({table: after[table]})
+        assert (await service.command("rebuild", "all", "--check")).code == 0
+        again = await recover(service, day)
+        assert (again["stored"], again["known"]) == (0, len(day))
+
+
 async def test_forgetting_somebody_who_was_retired_joins_both_under_one_pseudonym(service: Running):
     before = counted((await rows(service.pool))["customers"], SHARED)
     await retire(service)

@@ -43,6 +43,11 @@ PERSON = Renaming(NUMBER, NEW, PLAIN, NAMES.__contains__)
         ),
         ('{"x":{"y":[["8 (029) 000-01-01"]]}}', '{"x":{"y":[["8 (044) 765-43-21"]]}}'),
         ('{"375290000101":1}', '{"375447654321":1}'),
+        ('{"CallerIDName":"-375_29_000_01_01"}', '{"CallerIDName":"-375_44_765_43_21"}'),
+        ('{"x":"rec_375_29_000_01_01_20260504.wav"}', '{"x":"rec_375_44_765_43_21_20260504.wav"}'),
+        ('{"x":"8~029~000~01~01"}', '{"x":"8~044~765~43~21"}'),
+        ('{"x":"150, 375, 29, 000, 01, 01"}', '{"x":"150, 375, 44, 765, 43, 21"}'),
+        ('{"Channel":"SIP/375_290000101"}', '{"Channel":"SIP/375_447654321"}'),
         ('{"x":"٣٧٥290000101"}', '{"x":"٣٧٥447654321"}'),
         ("Phone=375290000101 {", "Phone=375447654321 {"),
         ('{"ConnectedLineNum":"375290000101","ConnectedLineName":"Ann"}', None),
@@ -67,6 +72,8 @@ def test_every_spelling_of_the_number_is_renamed_and_every_other_byte_stays(befo
         '{"Token":"375290000101"}',
         '{"x":"1375290000101"}',
         '{"x":"3752900001011"}',
+        '{"x":"+48_290000101"}',
+        '{"Channel":"SIP/0007001_29000010"}',
         '{"x":"+48290000101"}',
         '{"x":"+48 290000101"}',
         '{"x":"a3b4c5d6-1234-4abc-9def-375290000101"}',
@@ -136,7 +143,9 @@ def test_a_pseudonym_is_nobody_elses():
         pseudonym_of(NUMBER, PLAIN, chance.randrange, lambda _: True)
 
 
-SEPARATORS = st.sampled_from(["", "", "", " ", "-", ".", ") ", " (", "\u00a0", "\u2011", "\u200b"])
+SEPARATORS = st.sampled_from(
+    ["", "", "", " ", "-", ".", ") ", " (", "\u00a0", "\u2011", "\u200b", *"_~'*:,;|`\u2019\u00b7"]
+)
 
 
 @settings(max_examples=100, deadline=None)
