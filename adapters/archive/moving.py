@@ -258,10 +258,10 @@ class Mover:
             try:
                 read = await self._write(archive, draft, told)
             except BaseException:
-                draft.writer.abandon()
+                draft.abandon()
                 raise
             if draft.writer.last_recorded_at > self._wanted.now - QUIET:
-                draft.writer.abandon()
+                draft.abandon()
                 return None
             one = await asyncio.to_thread(draft.finish)
             if await self._commit(one, draft, read):

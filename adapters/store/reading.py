@@ -52,12 +52,14 @@ SELECT least(coalesce((
     WHERE enterprise = $1 AND source = 'recovery' AND occurred_at >= $2 AND position <= $3
 ))
 """
-# Calls with a leg or a fact in the stretch, and the first moment of each.
+# Calls with an event in the stretch, and the first moment of each. What callfold itself adds may come days after a call,
+# which is woken for it.
 IN_STRETCH: Final = """
 WITH inside AS (
     SELECT DISTINCT substr(stream, 5) AS unique_id FROM facts
     WHERE enterprise = $1 AND position <= $4 AND starts_with(stream, 'leg/')
-      AND ((source <> 'recovery' AND position > $2) OR (source = 'recovery' AND (follows, occurred_at) >= ($2, $3)))
+      AND ((source = 'live' AND position > $2)
+           OR (source = 'recovery' AND follows >= $2 AND occurred_at >= $3))
 ),
 touched AS (
     SELECT DISTINCT call_legs.call_id FROM inside
@@ -78,7 +80,7 @@ WHERE enterprise = $1 AND position > $2 AND position <= $3 AND source <> 'recove
 """
 RECOVERED_OF: Final = f"""
 SELECT {reader.COLUMNS} FROM facts
-WHERE enterprise = $1 AND source = 'recovery' AND (follows, occurred_at) >= ($2, $3) AND position <= $4
+WHERE enterprise = $1 AND source = 'recovery' AND follows >= $2 AND occurred_at >= $3 AND position <= $4
 ORDER BY follows, occurred_at, position
 """
 # Up to where rows tell of an enterprise; from the first recovered fact on that is not folded in, they do not.

@@ -537,12 +537,12 @@ async def test_archived_months_tell_nothing_either_and_their_rows_are_renamed(
         assert sha256_of(kept[0]) == await connection.fetchval("SELECT sha256 FROM archived")
 
 
-def edge_of_june() -> list[bytes]:
+def edge_of_june(seed: int) -> list[bytes]:
     """A backlog of calls that overlap at the end of May and the beginning of June, and one more an hour later.
 
     Somebody's leg of June would find another call, were it not for one that began in May.
     """
-    chance, midnight = random.Random(423), datetime(2026, 6, 1, tzinfo=UTC)
+    chance, midnight = random.Random(seed), datetime(2026, 6, 1, tzinfo=UTC)
     told = []
     for _ in range(6):
         at = midnight + timedelta(seconds=chance.randrange(-60, 60))
@@ -566,11 +566,12 @@ def edge_of_june() -> list[bytes]:
     ]
 
 
+@pytest.mark.parametrize("seed", [423, 1336])
 async def test_calls_that_went_on_beside_archived_ones_are_told_as_before(
-    database: TestDatabase, tmp_path: Path
+    database: TestDatabase, tmp_path: Path, seed: int
 ):
     async with running(database.dsn, tmp_path, DIRECTORY, call_settle="1") as service:
-        await recover(service, edge_of_june())
+        await recover(service, edge_of_june(seed))
         await settled(service)
         await service.play(catalogue()["2-1"], seed=99)
         await settled(service)
