@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -13,10 +13,12 @@ from actors.ports import Appended, StoreUnavailable, VersionConflict
 from calls.call import Call
 from calls.deliveries import DELIVERY_KINDS, DeliveryEdited, DeliveryRefused, DeliverySent, read_delivery
 from calls.events import EventError, read_event
+from calls.exchange import FORGET_SILENT_AFTER
 from calls.facts import (
     DELIVERY_EDITED,
     DELIVERY_SENT,
     DIRECTORY_STREAM,
+    SILENCE_OBSERVED,
     Fact,
     NewFact,
     bridge_stream,
@@ -192,6 +194,11 @@ class MemoryLog:
         }
         return in_order(self._of_streams(streams, upto))
 
+    async def whose(self, legs: Collection[Key]) -> dict[Key, str]:
+        await self._answers()
+        members = self.tables.members(legs)
+        return {leg: self.tables.call_legs[leg][0] for leg in members if leg in self.tables.call_legs}
+
     async def read_stream(self, enterprise: str, stream: str) -> list[Fact]:
         await self._answers()
         return list(self._of.get((enterprise, stream), ()))
@@ -222,6 +229,7 @@ class MemoryLog:
                 and (not self._shown(call, chat_id) or self._shown_twice(key, chat_id))
             }
             | {leg for leg, (_, lost) in self.tables.call_legs.items() if lost}
+            | self._silent()
         )
 
     async def projected(self) -> int:
@@ -289,7 +297,16 @@ class MemoryLog:
         return sorted(
             {key for key, call in calls.items() if not call.settled or call.last_position >= since}
             | {leg for leg, (_, lost) in self.tables.call_legs.items() if lost}
+            | self._silent()
         )
+
+    def _silent(self) -> set[Key]:
+        """Legs of which silence was observed a short while ago."""
+        since = self._since(FORGET_SILENT_AFTER)
+        observed = (
+            [fact for fact in self.facts[since - 1 :] if fact.kind == SILENCE_OBSERVED] if since else []
+        )
+        return {(fact.enterprise, fact.stream.removeprefix("leg/")) for fact in observed}
 
     async def _projects(self) -> None:
         await asyncio.sleep(0)
