@@ -171,8 +171,7 @@ class Kept:
 
 async def fold(facts: Sequence[Fact], batches: Iterable[int]) -> Tables:
     """The rows of PURE by the fold alone, taken after so many facts each time; forgotten calls are read from a list."""
-    log, kept = MemoryLog(), Kept()
-    log.facts = list(facts)
+    log, kept = MemoryLog(facts=facts), Kept()
     fold = CallsFold()
     for fact in facts:
         fold.hosts.see(fact)
