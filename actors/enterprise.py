@@ -1,6 +1,6 @@
 """The actors of one enterprise: whom a fact goes to, who shows the call, who is let go."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -13,7 +13,7 @@ from calls.call import Call
 from calls.conversation import awaits_settling
 from calls.deliveries import DELIVERY_KINDS, Post, fold_delivery
 from calls.directory import Directory, Subscriber
-from calls.exchange import FORGET_LOST_AFTER, Exchange, event_of, read_change
+from calls.exchange import FORGET_LOST_AFTER, FORGET_SILENT_AFTER, UNKNOWN, Exchange, event_of, read_change
 from calls.facts import DIRECTORY_CHANGED, Fact, leg_stream
 from calls.observations import Silence
 from calls.shapes import SHAPES
@@ -25,6 +25,8 @@ HOLD = 2.0
 """Seconds after which a call is shown that may yet prove to belong to another (DESIGN: Legs and conversations)."""
 LINGER = REMEMBERED.total_seconds()
 """Seconds that the actors of a settled and shown call stay for late events."""
+LINGER_SILENT = FORGET_SILENT_AFTER.total_seconds()
+"""Likewise of a call that nothing but silence has ended."""
 LOOK_AGAIN = 5.0
 """Seconds until a settled call is looked at again that cannot go yet."""
 NEWS = 24 * 3600.0
@@ -173,8 +175,11 @@ class Enterprise:
             actor = self.actors[unique_id] = LegActor(unique_id, self)
         return actor
 
-    def restore(self, facts: list[Fact]) -> None:
-        """Put calls back as the store has them: legs, leaders and messages, nothing shown yet."""
+    def restore(self, facts: list[Fact], placed: Mapping[str, str] = UNKNOWN) -> None:
+        """Put calls back as the store has them: legs, leaders and messages, nothing shown yet.
+
+        ``placed``: whose leg each is, where not all calls are put back beside which that was decided.
+        """
         self._forget_all_of(facts)
         exchange = Exchange(self.directory)
         exchange.board = self.board
@@ -192,7 +197,7 @@ class Enterprise:
             else:
                 told.append(fact)
                 versions[fact.stream] = max(fact.version, versions.get(fact.stream, 0))
-        for broken, reason in [*failed, *exchange.refold(told)]:
+        for broken, reason in [*failed, *exchange.refold(told, placed)]:
             self.house.parked(broken, reason)
         for unique_id, leg in exchange.legs.items():
             messages = tuple(posts.get(unique_id, {}).values())
@@ -316,7 +321,8 @@ class Enterprise:
         call = actor.call
         if call is not None and call.settled:
             late = self._quiet_seconds(actor) if call.source == "recovery" else 0.0
-            seconds = max(LINGER - late, LOOK_AGAIN)
+            silent = self.board.silent_since(actor.unique_id) is not None
+            seconds = max((LINGER_SILENT if silent else LINGER) - late, LOOK_AGAIN)
         elif call is not None and self._in_doubt(actor):
             seconds = max(HOLD - self._quiet_seconds(actor), 0.01)
         else:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Hashable, Iterable
+from collections.abc import Coroutine, Hashable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 from time import perf_counter
@@ -139,11 +139,8 @@ class House:
         unsettled = await self._facts.unsettled_calls(readers, LINGER)
         for enterprise in self.enterprises.values():
             enterprise.quiet = True
-        facts: dict[str, list[Fact]] = {}
-        for fact in await self._facts.read_calls(unsettled, chats, self.position) if unsettled else ():
-            facts.setdefault(fact.enterprise, []).append(fact)
-        for number, told in facts.items():
-            self.enterprise(number).restore(told)
+        if unsettled:
+            await self._restore(unsettled, chats)
         self.catch_up(upto)
         await self.drained()
         while self._anew or self.position < self._behind:
@@ -160,6 +157,17 @@ class House:
         log.info("calls recovered", calls=open_calls, seconds=round(self._clock.monotonic() - begun, 3))
         self.recovered.set()
         self._awake.set()
+
+    async def _restore(self, calls: Sequence[tuple[str, str]], chats: Sequence[tuple[str, int]]) -> None:
+        """Put these calls back, each with the legs that the projection gave it: not all are here that it knew then."""
+        facts: dict[str, list[Fact]] = {}
+        for fact in await self._facts.read_calls(calls, chats, self.position):
+            facts.setdefault(fact.enterprise, []).append(fact)
+        placed: dict[str, dict[str, str]] = {}
+        for (number, unique_id), call_id in (await self._facts.whose(calls)).items():
+            placed.setdefault(number, {})[unique_id] = call_id
+        for number, told in facts.items():
+            self.enterprise(number).restore(told, placed.get(number, {}))
 
     async def drained(self) -> None:
         """Returns when no mail waits."""

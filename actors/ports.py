@@ -62,6 +62,10 @@ class FactLog(Protocol):
         """
         ...
 
+    async def whose(self, legs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """The call id of each (enterprise, UniqueId) of the calls that these belong to."""
+        ...
+
     async def read_directories(self, upto: int) -> list[Fact]:
         """The directory facts of all enterprises up to a position."""
         ...

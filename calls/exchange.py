@@ -5,8 +5,9 @@ calls from the same facts. Directory facts are folded in their place, so a call 
 last fact that touched it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 import msgspec
 
@@ -24,9 +25,16 @@ _change = msgspec.json.Decoder(DirectoryChange)
 _EVENTS = frozenset(EVENT_KINDS)
 _NOTED = frozenset({SILENCE_OBSERVED, RECORDING_ADDED})
 """What callfold itself adds of legs."""
+UNKNOWN: Mapping[str, str] = MappingProxyType({})
+"""Nothing is known of whose leg is whose but by the facts themselves."""
 
 FORGET_AFTER = REMEMBERED
 """How long a settled call stays in memory, by the time of its enterprise's facts."""
+FORGET_SILENT_AFTER = timedelta(minutes=10)
+"""How long one stays that silence has ended, from that observation on.
+
+What its host could not deliver may be on its way yet, and its new legs are known by what the call has shown.
+"""
 FORGET_LOST_AFTER = timedelta(hours=3)
 """How long legs stay that never came to be a call."""
 
@@ -107,8 +115,10 @@ class Exchange:
             return (unique_id,)
         return tuple(leg for leg, other in self._moved.items() if other.call_id == place.call_id)
 
-    def wake(self, facts: Iterable[Fact]) -> list[tuple[Fact, Exception]]:
-        """Fold a forgotten call's facts again; nothing of it counts as changed.
+    def wake(
+        self, facts: Iterable[Fact], placed: Mapping[str, str] = UNKNOWN
+    ) -> list[tuple[Fact, Exception]]:
+        """Fold a forgotten call's facts again; nothing of it counts as changed. ``placed``: as of ``refold``.
 
         Gives back those that could not be folded, so that one of them does not keep the call asleep.
         """
@@ -116,7 +126,7 @@ class Exchange:
         self._touched = {}
         leader = self.board.leader
         before = {unique_id: leader(unique_id) for unique_id in self.legs}
-        failed = self.refold(facts)
+        failed = self.refold(facts, placed)
         # What was awake may have come to be of the call that was woken, and its own is told without it.
         moved = {unique_id: old for unique_id, old in before.items() if leader(unique_id) != old}
         kept |= dict.fromkeys((*moved, *moved.values()))
@@ -134,18 +144,26 @@ class Exchange:
                 continue
             self._rows.add(leads)
             if call.settled:
-                self._ended[leads] = self.board.last_heard(leads)
+                self._ended[leads] = self._over_since(leads)
         self._touched = kept
         return failed
 
-    def refold(self, facts: Iterable[Fact]) -> list[tuple[Fact, Exception]]:
-        """Fold facts into legs and board alone, for whoever wants no rows. Gives back those that could not be."""
+    def refold(
+        self, facts: Iterable[Fact], placed: Mapping[str, str] = UNKNOWN
+    ) -> list[tuple[Fact, Exception]]:
+        """Fold facts into legs and board alone, for whoever wants no rows. Gives back those that could not be.
+
+        ``placed``: whose leg each is, where that was decided by more facts than these.
+        """
         failed: list[tuple[Fact, Exception]] = []
+        self.board.placed = placed
         for fact in facts:
             try:
                 self._fold(fact)
             except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the call is folded
                 failed.append((fact, error))
+        self._follow(self.board.settle_placed())
+        self.board.placed = UNKNOWN
         return failed
 
     def apply(self, fact: Fact) -> None:
@@ -238,9 +256,14 @@ class Exchange:
                 else:
                     self._fresh.add(leader)
             if call.settled:
-                self._ended[leader] = self.board.last_heard(leader)
+                self._ended[leader] = self._over_since(leader)
             else:
                 self._ended.pop(leader, None)
+
+    def _over_since(self, leader: str) -> datetime:
+        """FORGET_AFTER before it may be forgotten."""
+        silent = self.board.silent_since(leader)
+        return silent + (FORGET_SILENT_AFTER - FORGET_AFTER) if silent else self.board.last_heard(leader)
 
     def _place(self, leader: str, members: Iterable[str], *, lost: bool) -> None:
         """Note whose leg is whose, for the legs touched, or for all where the conversation came to be a call."""

@@ -9,7 +9,7 @@ by one weak link (calls.ties); it is on its own again as soon as it shows a begi
 that is nobody's guest leads: it and its guests are a conversation.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -121,8 +121,8 @@ class _Group(msgspec.Struct, eq=False):
     """When it was heard of last, where it leads."""
     went_on: bool = False
     """It was heard of after its leader had hung up: somebody else is rung, or talks (1-4, 1-7)."""
-    silent: bool = False
-    """Silence was observed since the last event."""
+    silent: datetime | None = None
+    """When silence was observed since the last event."""
 
     def root(self) -> "_Group":
         """The group that leads the conversation."""
@@ -171,6 +171,10 @@ class Switchboard:
         """Recordings of legs that are not known (yet)."""
         self._now = EARLIEST
         """When the fact came that is being folded."""
+        self.placed: Mapping[str, str] = {}
+        """While calls are put back: whose leg each is. What was decided beside calls that are not put back stands."""
+        self._surely = False
+        """True while legs are put where they are known to belong."""
 
     def __len__(self) -> int:
         """Number of legs that are known."""
@@ -189,6 +193,11 @@ class Switchboard:
         """When the newest event of this leg's conversation came; long ago for a leg never seen."""
         leg = self._legs.get(unique_id)
         return (leg and leg.group.root().last_at) or EARLIEST
+
+    def silent_since(self, unique_id: str) -> datetime | None:
+        """When silence was observed of this leg's conversation, if nothing was heard of it since."""
+        leg = self._legs.get(unique_id)
+        return leg.group.root().silent if leg else None
 
     def members(self, unique_id: str) -> tuple[str, ...]:
         """All legs of this leg's conversation."""
@@ -275,7 +284,7 @@ class Switchboard:
             self._show(leg, kind, event, before)
         group = leg.group
         root = group.top or group
-        root.silent, root.last_at = False, at
+        root.silent, root.last_at = None, at
         if kind in _GOING_ON and self._legs[root.leader].hung is not None:
             root.went_on = True
         legs, early = (unique_id,), self._early
@@ -285,6 +294,17 @@ class Switchboard:
             else Route(legs, counts)
         )
 
+    def settle_placed(self) -> tuple[Move, ...]:
+        """Let legs find the calls that they are placed in, where what made them look again is not here to be told."""
+        before: dict[str, str] = {}
+        self._surely = True
+        for unique_id, call_id in self.placed.items():
+            leg = self._legs.get(unique_id)
+            if leg is not None and not leg.group.begins and self.leader(unique_id) != self.leader(call_id):
+                self._settle(leg.group, before, anew=True)
+        self._surely = False
+        return self._moves(before)
+
     def _observe(self, fact: Fact) -> Route:
         unique_id = fact.stream.partition("/")[2]
         leg = self._legs.get(unique_id)
@@ -293,7 +313,7 @@ class Switchboard:
                 self._expect(unique_id, fact)
             return NOWHERE
         if fact.kind == SILENCE_OBSERVED:
-            leg.group.root().silent = True
+            leg.group.root().silent = fact.occurred_at
         return Route((unique_id,))
 
     def _expect(self, unique_id: str, recording: Fact) -> None:
@@ -377,7 +397,7 @@ class Switchboard:
         root = leg.group.root()
         if not root.leaves and before == connected:
             return True
-        over = root.silent or self._legs[root.leader].hung is not None
+        over = root.silent is not None or self._legs[root.leader].hung is not None
         return over and not (root.leaves and bridge.inside)
 
     def _leave(self, leg: _Leg, name: str) -> None:
@@ -613,7 +633,9 @@ class Switchboard:
             root = group.top or group
             if root.leader in decided or host.first_at > self._now or group.visits(mine):
                 continue  # what came later than the fact that is told: a call is being woken
-            if self._is_over(root, leg, tie):
+            if self._is_apart(other, leg.unique_id):
+                continue
+            if not self._surely and self._is_over(root, leg, tie):
                 decided.add(root.leader)
             elif self._may_host(host, leg, tie):
                 decided.add(root.leader)
@@ -624,6 +646,11 @@ class Switchboard:
             return None
         leader = next(iter(fitting)) if len(fitting) == 1 else self._choose(fitting, tie)
         return fitting[leader].group if leader else None
+
+    def _is_apart(self, one: str, other: str) -> bool:
+        """True where it is known that they are legs of two calls."""
+        placed = self.placed
+        return bool(placed) and one in placed and other in placed and placed[one] != placed[other]
 
     def _choose(self, fitting: dict[str, _Leg], tie: Tie) -> str | None:
         """Of several calls that fit, the only one in which the person talks, or the other number takes part too.
@@ -669,7 +696,7 @@ class Switchboard:
 
     def _is_over(self, root: _Group, leg: _Leg, tie: Tie) -> bool:
         """The call was over before this leg began: by the host's clock, else by ours."""
-        if root.silent:
+        if root.silent is not None:
             return True
         lead = self._legs[root.leader]
         if lead.hung is not None and self._is_past(root) and not self._is_inside(root):

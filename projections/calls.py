@@ -1,13 +1,13 @@
 """The projection of calls: all enterprises' exchanges folded, rows given out in batches (CONTRACT 6)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from calls.call import Call
 from calls.details import LegPlace, Share
 from calls.directory import Customer, Directory, DirectoryChange, DirectoryError
-from calls.exchange import Exchange, read_change
+from calls.exchange import UNKNOWN, Exchange, read_change
 from calls.facts import DIRECTORY_CHANGED, Fact
 from calls.shapes import UnknownShape
 from projections.hosts import HostsFold
@@ -65,9 +65,14 @@ class CallsFold:
         unique_id = fact.stream.partition("/")[2]
         return [(fact.enterprise, leg) for leg in self.exchange(fact.enterprise).companions(unique_id)]
 
-    def wake(self, enterprise: str, facts: Iterable[Fact]) -> list[tuple[Fact, Exception]]:
-        """Fold a forgotten call's facts again; nothing of it counts as changed. Gives back what could not be."""
-        return self.exchange(enterprise).wake(facts)
+    def wake(
+        self, enterprise: str, facts: Iterable[Fact], placed: Mapping[str, str] = UNKNOWN
+    ) -> list[tuple[Fact, Exception]]:
+        """Fold forgotten calls' facts again; nothing of them counts as changed. Gives back what could not be.
+
+        ``placed``: whose leg each is, as the tables know it.
+        """
+        return self.exchange(enterprise).wake(facts, placed)
 
     def remember(self, facts: Iterable[Fact]) -> list[tuple[Fact, Exception]]:
         """Take directory facts that were projected before. Gives back those that could not be read."""

@@ -296,12 +296,22 @@ async def load(fold: CallsFold, facts: FactReader, checkpoint: Checkpoint) -> No
     """Make a fold's state again at a checkpoint: the directory and every call that is not yet forgotten."""
     await park_all(facts, fold.remember(await facts.directories(checkpoint.position)))
     fold.hosts.remember(await facts.hosts())
-    recent = await facts.unforgotten(checkpoint.position)
+    await wake_recent(fold, facts, checkpoint.position)
+
+
+async def wake_recent(fold: CallsFold, facts: FactReader, upto: int) -> None:
+    """Bring back every call that is not yet forgotten, each with the legs that it has in the tables."""
+    recent = await facts.unforgotten(upto)
+    if not recent:
+        return
     told: dict[str, list[Fact]] = {}
-    for fact in await facts.calls_of(recent, checkpoint.position) if recent else ():
+    for fact in await facts.calls_of(recent, upto):
         told.setdefault(fact.enterprise, []).append(fact)
+    placed: dict[str, dict[str, str]] = {}
+    for (enterprise, unique_id), call_id in (await facts.whose(recent)).items():
+        placed.setdefault(enterprise, {})[unique_id] = call_id
     for enterprise, known in told.items():
-        await park_all(facts, fold.wake(enterprise, known))
+        await park_all(facts, fold.wake(enterprise, known, placed.get(enterprise, {})))
         await asyncio.sleep(0)  # thousands of calls may be open, and hosts wait
 
 

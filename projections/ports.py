@@ -88,6 +88,10 @@ class FactReader(Protocol):
         """
         ...
 
+    async def whose(self, legs: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """The call id of each (enterprise, UniqueId) of the calls that these belong to, as those tables have it."""
+        ...
+
     async def directories(self, upto: int, enterprise: str | None = None) -> list[Fact]:
         """All directory facts up to a position."""
         ...

@@ -5,7 +5,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -14,11 +14,13 @@ from actors.ports import Appended, StoreUnavailable, VersionConflict
 from calls.call import Call
 from calls.deliveries import DELIVERY_KINDS, DeliveryEdited, DeliveryRefused, DeliverySent, read_delivery
 from calls.events import EventError, read_event
+from calls.exchange import FORGET_SILENT_AFTER
 from calls.facts import (
     DELIVERY_EDITED,
     DELIVERY_SENT,
     DIRECTORY_CHANGED,
     DIRECTORY_STREAM,
+    SILENCE_OBSERVED,
     UNFOLDED_KINDS,
     Fact,
     NewFact,
@@ -231,6 +233,11 @@ class MemoryLog:
         }
         return in_order(self._of_streams(streams, upto))
 
+    async def whose(self, legs: Collection[Key]) -> dict[Key, str]:
+        await self._answers()
+        members = self.tables.members(legs)
+        return {leg: self.tables.call_legs[leg][0] for leg in members if leg in self.tables.call_legs}
+
     async def read_stream(self, enterprise: str, stream: str) -> list[Fact]:
         await self._answers()
         return list(self._of.get((enterprise, stream), ()))
@@ -261,6 +268,7 @@ class MemoryLog:
                 and (not self._shown(call, chat_id) or self._shown_twice(key, chat_id))
             }
             | {leg for leg, (_, lost) in self.tables.call_legs.items() if lost}
+            | self._silent()
         )
 
     async def projected(self) -> int:
@@ -328,7 +336,16 @@ class MemoryLog:
         return sorted(
             {key for key, call in calls.items() if not call.settled or call.last_position >= since}
             | {leg for leg, (_, lost) in self.tables.call_legs.items() if lost}
+            | self._silent()
         )
+
+    def _silent(self) -> set[Key]:
+        """Legs of which silence was observed a short while ago."""
+        since = self._since(FORGET_SILENT_AFTER)
+        observed = (
+            [fact for fact in self.facts[since - 1 :] if fact.kind == SILENCE_OBSERVED] if since else []
+        )
+        return {(fact.enterprise, fact.stream.removeprefix("leg/")) for fact in observed}
 
     async def _projects(self) -> None:
         await asyncio.sleep(0)

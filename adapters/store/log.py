@@ -56,6 +56,11 @@ class EventStore:
         async with self._connection() as connection:
             return await reader.read_calls(connection, legs, chats, upto)
 
+    async def whose(self, legs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """The call id of each leg of the calls that these legs belong to."""
+        async with self._connection() as connection:
+            return await reader.whose(connection, legs)
+
     async def read_directories(self, upto: int, enterprise: str | None = None) -> list[Fact]:
         """The directory facts of all enterprises, or of one, up to a position."""
         async with self._connection() as connection:

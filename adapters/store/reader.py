@@ -11,6 +11,7 @@ from adapters.archive.folder import Archive
 from adapters.archive.index import Stream, places_of
 from adapters.store.partitions import OF_DIRECTORY, month_of
 from calls.events import EventError, read_event
+from calls.exchange import FORGET_SILENT_AFTER
 from calls.facts import DIRECTORY_STREAM, Fact, bridge_stream, delivery_stream, leg_stream
 from calls.order import in_order, place_between
 from projections.ports import Checkpoint
@@ -75,7 +76,7 @@ CROSS JOIN LATERAL (
 # Calls that may still need something done: open ones, those that a late leg may belong to, as their actors would still
 # be here, and recent ones whose last state a chat was not shown. What was under way when the call ended may be recorded
 # after its end, and shows an earlier state; a leg that was told of may belong elsewhere since. So a delivery says upto
-# which position it tells.
+# which position it tells. Those that silence has ended, as every fold remembers them.
 UNSETTLED = """
 SELECT enterprise, call_id FROM calls WHERE outcome = 'open'
 UNION
@@ -119,6 +120,8 @@ WHERE calls.outcome <> 'open' AND calls.last_position > $3 AND legs.unique_id <>
   ) IN ('delivery_sent', 'delivery_edited')
 UNION
 SELECT enterprise, unique_id FROM call_legs WHERE lost
+UNION
+SELECT enterprise, substr(stream, 5) FROM facts WHERE position > $6 AND kind = 'silence_observed'
 """
 
 # The newest fact that is older than the window. From the end backwards: min() of what is in the window would be
@@ -209,12 +212,8 @@ async def read_calls(
     ``call_legs``; a leg that is not there comes alone. A call of which anything is archived is read from the
     ``archive`` too; without one it is left out as a whole.
     """
-    rows = await connection.fetch(
-        LEGS_OF_CALLS.format(call_legs=call_legs),
-        [enterprise for enterprise, _ in legs],
-        [unique_id for _, unique_id in legs],
-    )
-    members = {*legs, *((row[0], row[1]) for row in rows)}
+    call_of = await whose(connection, legs, call_legs=call_legs)
+    members = {*legs, *call_of}
     streams = {(enterprise, leg_stream(unique_id)) for enterprise, unique_id in members}
     chats_of: dict[str, list[int]] = {}
     for enterprise, chat_id in chats:
@@ -231,8 +230,20 @@ async def read_calls(
         facts += await read_streams(connection, bridges, upto)
         facts += await archive.streams(connection, bridges, upto) if archive else []
     if archive is None and (archived := await places_of(connection, streams | bridges)):
-        facts = _without_archived(facts, archived.keys(), {(row[0], row[1]): row[2] for row in rows})
+        facts = _without_archived(facts, archived.keys(), call_of)
     return in_order(facts)
+
+
+async def whose(
+    connection: Connection, legs: Collection[tuple[str, str]], *, call_legs: str = "call_legs"
+) -> dict[tuple[str, str], str]:
+    """The call id of each (enterprise, UniqueId) of the calls that these legs belong to."""
+    rows = await connection.fetch(
+        LEGS_OF_CALLS.format(call_legs=call_legs),
+        [enterprise for enterprise, _ in legs],
+        [unique_id for _, unique_id in legs],
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
 
 
 def _without_archived(
@@ -296,6 +307,7 @@ async def unsettled_calls(
         await connection.fetchval(RECENT, window),
         await connection.fetchval(RECENT, lately),
         [since for _, _, since in chats],
+        await connection.fetchval(RECENT, FORGET_SILENT_AFTER),
     )
     return [(row[0], row[1]) for row in rows]
 

@@ -12,6 +12,7 @@ from adapters.archive.index import places_of
 from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store import reader
 from adapters.store.reader import Connection
+from calls.exchange import FORGET_SILENT_AFTER
 from calls.facts import UNFOLDED_KINDS, CallArchived, Fact, leg_stream
 from calls.order import Order
 from calls.switchboard import EMPTY
@@ -28,6 +29,8 @@ UNFORGOTTEN: Final = """
 SELECT enterprise, call_id FROM {calls} WHERE outcome = 'open'
 UNION SELECT enterprise, call_id FROM {calls} WHERE last_position > $1
 UNION SELECT enterprise, unique_id FROM {call_legs} WHERE lost
+UNION SELECT enterprise, substr(stream, 5) FROM facts
+WHERE position > $2 AND position <= $3 AND kind = 'silence_observed'
 """
 # The newest fact that is older than the window before a position; from the end backwards, as reader.RECENT.
 BEFORE_WINDOW: Final = """
@@ -52,7 +55,7 @@ SELECT least(coalesce((
     WHERE enterprise = $1 AND source = 'recovery' AND occurred_at >= $2 AND position <= $3
 ))
 """
-# Calls with an event in the stretch, and the first moment of each. What callfold itself adds may come days after a call,
+# Calls with an event in the stretch, and the first moment of each. What callfold itself adds may come days after one,
 # which is woken for it.
 IN_STRETCH: Final = """
 WITH inside AS (
@@ -143,6 +146,11 @@ class CallReading:
                 connection, list(legs), (), upto, call_legs=call_legs, archive=self.archive
             )
 
+    async def whose(self, legs: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """The call id of each leg of the calls that these legs belong to."""
+        async with self.connection() as connection:
+            return await reader.whose(connection, legs, call_legs=f"call_legs{self.suffix}")
+
     async def directories(self, upto: int, enterprise: str | None = None) -> list[Fact]:
         """All directory facts up to a position."""
         async with self.connection() as connection:
@@ -152,7 +160,9 @@ class CallReading:
         """Open and newly settled calls, and legs that make no call yet."""
         async with self.connection() as connection:
             since = await connection.fetchval(BEFORE_WINDOW, reader.UNFORGOTTEN_WINDOW, upto)
-            return [(row[0], row[1]) for row in await connection.fetch(self.sql(UNFORGOTTEN), since)]
+            silent = await connection.fetchval(BEFORE_WINDOW, FORGET_SILENT_AFTER, upto)
+            rows = await connection.fetch(self.sql(UNFORGOTTEN), since, silent, upto)
+            return [(row[0], row[1]) for row in rows]
 
     async def hosts(self) -> list[HostRow]:
         """What is known of each enterprise's host."""

@@ -37,7 +37,7 @@ from adapters.store.tables import columns_of
 from calls.facts import DIRECTORY_CHANGED, NEWEST, UNFOLDED_KINDS, Fact
 from calls.order import Order
 from projections.calls import CallsFold
-from projections.live import park_all, project
+from projections.live import park_all, project, wake_recent
 from projections.ports import Checkpoint, Fenced, Rows
 from projections.rebuild import Plan
 from projections.unknown import EVENTS, require_known
@@ -172,12 +172,7 @@ class ShardFold:
             [row for row in await reading.hosts() if row.enterprise in self._shard.enterprises]
         )
         if checkpoint.position:
-            recent = await reading.unforgotten(checkpoint.position)
-            known: dict[str, list[Fact]] = {}
-            for fact in await reading.calls_of(recent, checkpoint.position) if recent else ():
-                known.setdefault(fact.enterprise, []).append(fact)
-            for enterprise, facts in known.items():
-                await park_all(reading, fold.wake(enterprise, facts))
+            await wake_recent(fold, reading, checkpoint.position)
         async with reading.connection() as connection:
             found = await connection.fetch(WITH_RECOVERED, self._shard.enterprises, upto.position)
         recovered = {row[0] for row in found}

@@ -21,12 +21,14 @@ from calls.directory import DirectoryChange
 from calls.facts import (
     DIRECTORY_CHANGED,
     DIRECTORY_STREAM,
+    SILENCE_OBSERVED,
     Fact,
     NewFact,
     bridge_stream,
     delivery_stream,
     leg_stream,
 )
+from calls.observations import Silence, write_silence
 from calls.scenarios import catalogue
 from otel.metrics import Metrics
 from projections.live import LiveCalls
@@ -137,6 +139,11 @@ def start(unique_id: str, **fields: object) -> NewFact:
 
 def hangup(unique_id: str) -> NewFact:
     return arrival("hangup", unique_id, CallType=0, CallStatus="0")
+
+
+def silent(unique_id: str) -> NewFact:
+    body = write_silence(Silence("silence", 7200.0, 1))
+    return msgspec.structs.replace(arrival(SILENCE_OBSERVED, unique_id), source="service", body=body)
 
 
 def sent(call_id: str, chat_id: int = 1001, enterprise: str = ENTERPRISE) -> NewFact:
@@ -369,6 +376,21 @@ async def test_a_call_that_is_the_first_fact_for_hours_is_unsettled_as_well(stor
     await store.project()
     assert await unsettled(store) == [A]
     assert await store.reader.unforgotten(ALL) == [(ENTERPRISE, A)]
+
+
+async def test_a_call_that_silence_ended_is_taken_up_for_a_while_though_its_end_was_shown(store):
+    await store.put([start(A), silent(A), hangup(B), sent(A), sent(B)])
+    await store.project()
+    assert await unsettled(store) == [A]
+    assert (ENTERPRISE, A) in await store.reader.unforgotten(ALL)
+
+
+async def test_whose_leg_is_whose_is_told_as_the_tables_have_it(store):
+    await store.put([start(A), arrival("bridge", B, "X"), arrival("bridge", A, "X"), start(C)])
+    assert await store.reader.whose([(ENTERPRISE, A)]) == {}
+    await store.project()
+    assert await store.reader.whose([(ENTERPRISE, B)]) == {(ENTERPRISE, A): A, (ENTERPRISE, B): A}
+    assert await store.log.whose([(ENTERPRISE, C)]) == {(ENTERPRISE, C): C}
 
 
 async def test_nothing_is_unsettled_in_an_empty_store(store):

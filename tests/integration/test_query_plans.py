@@ -328,8 +328,11 @@ async def test_the_begin_of_a_window_is_found_from_its_end(planned, window):
 async def test_open_and_recent_calls_are_found_without_reading_all_calls(planned):
     since = LAST - 100
     for sql, arguments in (
-        (reader.UNSETTLED, (ENTERPRISES, ["1001"] * len(ENTERPRISES), since, since, [0] * len(ENTERPRISES))),
-        (UNFORGOTTEN.format(calls="calls", call_legs="call_legs"), (since,)),
+        (
+            reader.UNSETTLED,
+            (ENTERPRISES, ["1001"] * len(ENTERPRISES), since, since, [0] * len(ENTERPRISES), since),
+        ),
+        (UNFORGOTTEN.format(calls="calls", call_legs="call_legs"), (since, since, LAST)),
     ):
         plan = await explain(planned, sql, *arguments, analyze=True)
         assert plan.read_whole == set(), plan.whole

@@ -14,7 +14,7 @@ from calls.call import Call
 from calls.callbacks import CallbackRequested, write_callback
 from calls.directory import Directory, DirectoryChange
 from calls.events import identity, read_event
-from calls.exchange import FORGET_AFTER, FORGET_LOST_AFTER, Belonging, Exchange
+from calls.exchange import FORGET_AFTER, FORGET_LOST_AFTER, FORGET_SILENT_AFTER, Belonging, Exchange
 from calls.facts import (
     CALLBACK_REQUESTED,
     DIRECTORY_CHANGED,
@@ -223,6 +223,26 @@ def test_a_settled_call_is_forgotten_after_a_while_and_an_open_one_is_not():
     assert A not in exchange.legs
     assert exchange.board.knows(B)
     assert set(exchange.take().calls) == {A, B, C, "1.9"}, "what was forgotten is given out all the same"
+
+
+def test_a_new_leg_finds_the_bridge_of_a_call_that_silence_has_ended():
+    order = facts([start(A), enter(A, "X"), start("1.9", 400), enter(B, "X", 440)])
+    exchange = exchange_of(order[:2])
+    exchange.apply(observed(exchange, A, "silence"))
+    for fact in order[2:]:
+        exchange.apply(fact)
+    assert exchange.board.members(A) == exchange.board.members(B)
+
+
+def test_a_call_that_silence_has_ended_is_forgotten_in_the_end():
+    later = 20 + FORGET_SILENT_AFTER.total_seconds()
+    order = facts([start(A), start(B, later - 40), start(C, later + 10)])
+    exchange = exchange_of(order[:1])
+    exchange.apply(observed(exchange, A, "silence"))
+    exchange.apply(order[1])
+    assert exchange.board.knows(A)
+    exchange.apply(order[2])
+    assert not exchange.board.knows(A)
 
 
 def test_legs_that_never_came_to_be_a_call_are_forgotten_at_last():

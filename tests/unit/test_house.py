@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from actors import house as house_module
-from actors.enterprise import HOLD, LINGER, LOOK_AGAIN, Patience
+from actors.enterprise import HOLD, LINGER, LINGER_SILENT, LOOK_AGAIN, Patience
 from actors.leg_actor import MAILBOX, LegActor
 from actors.ports import StoreUnavailable
 from calls.call import Call, Phase
@@ -372,11 +372,11 @@ async def test_an_open_call_stays_however_long_it_is_silent_below_the_limit(log,
         assert log.head == 5
 
 
-async def let_go(acts: Acting, *facts: NewFact) -> None:
+async def let_go(acts: Acting, *facts: NewFact, after: float = LINGER) -> None:
     """Tell a call to its end and forget it."""
     await acts.told(*facts)
     await acts.project()
-    await acts.pass_time(LINGER)
+    await acts.pass_time(after)
     await acts.pass_time(LOOK_AGAIN)
     assert acts.house.enterprise(ENTERPRISE).actors == {}
 
@@ -407,7 +407,10 @@ async def test_a_late_event_may_open_a_forgotten_call_again(log, clock):
         await acts.pass_time(7200)
         await acts.pass_time(1)
         assert acts.cards.shown[-1].outcome == "missed"
-        await let_go(acts)
+        await acts.project()
+        await acts.pass_time(LINGER + LOOK_AGAIN)
+        assert acts.knows(A), "what silence has ended may go on when its host is heard again"
+        await let_go(acts, after=LINGER_SILENT - LINGER)
         await acts.told(dial(A, "152", second=7300))
         assert (acts.cards.shown[-1].outcome, acts.cards.shown[-1].rung) == ("open", ("150", "151", "152"))
 
