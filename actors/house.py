@@ -259,7 +259,8 @@ class House:
         if fact.kind == RECORDING_ADDED:
             enterprise.recall(unique_id, facts)
         else:
-            enterprise.restore(facts)
+            placed = await self._facts.whose([(enterprise.number, unique_id)])
+            enterprise.restore(facts, {leg: call_id for (_, leg), call_id in placed.items()})
 
     def enterprise(self, number: str) -> Enterprise:
         """The actors of one enterprise."""

@@ -5,7 +5,7 @@ calls from the same facts. Directory facts are folded in their place, so a call 
 last fact that touched it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -124,6 +124,8 @@ class Exchange:
         """
         kept = self._touched
         self._touched = {}
+        facts = list(facts)
+        placed = self._told_places(facts, placed)
         leader = self.board.leader
         before = {unique_id: leader(unique_id) for unique_id in self.legs}
         failed = self.refold(facts, placed)
@@ -137,6 +139,7 @@ class Exchange:
             for unique_id in woken:
                 if leader(unique_id) != unique_id:
                     self._withdraw(unique_id)
+        kept |= dict.fromkeys(self._come_apart(woken, placed))
         for leads in {leader(unique_id) for unique_id in self._touched}:
             call = self.call(leads)
             if call is None:
@@ -147,6 +150,30 @@ class Exchange:
                 self._ended[leads] = self._over_since(leads)
         self._touched = kept
         return failed
+
+    def _told_places(self, facts: Iterable[Fact], placed: Mapping[str, str]) -> dict[str, str]:
+        """The calls of the legs of these facts: as told since the last ``take``, else as ``placed``."""
+        found: dict[str, str] = {}
+        for fact in facts:
+            kind, _, unique_id = fact.stream.partition("/")
+            if kind == "leg" and unique_id in self._moved:
+                found[unique_id] = self._moved[unique_id].call_id
+            elif kind == "leg" and unique_id in placed:
+                found[unique_id] = placed[unique_id]
+        return found
+
+    def _come_apart(self, woken: Iterable[str], placed: Mapping[str, str]) -> Iterator[str]:
+        """Legs that were woken elsewhere than they were told, and those of the calls that are told without them."""
+        leader = self.board.leader
+        for unique_id in woken:
+            told = placed.get(unique_id)
+            if told is None or told == leader(unique_id):
+                continue
+            yield unique_id
+            if told in self.legs:
+                yield told
+                if leader(told) != told:
+                    self._withdraw(told)
 
     def refold(
         self, facts: Iterable[Fact], placed: Mapping[str, str] = UNKNOWN

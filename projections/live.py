@@ -334,13 +334,14 @@ async def wake(fold: CallsFold, fact: Fact, facts: FactReader, upto: int) -> Non
     """Bring the forgotten call of a fact back as it was before it."""
     companions = fold.companions(fact)
     known = await facts.calls_of(companions, upto)
+    placed = {unique_id: call_id for (_, unique_id), call_id in (await facts.whose(companions)).items()}
     if fact.version > 1 and not any(
         other.stream == fact.stream and other.version < fact.version for other in known
     ):
         raise CallArchived
     places = [place for place, other in enumerate(known) if other.position == fact.position]
     forgotten = _forgotten(fold, companions, known[: places[0]] if places else known)
-    await park_all(facts, fold.wake(fact.enterprise, forgotten))
+    await park_all(facts, fold.wake(fact.enterprise, forgotten, placed))
 
 
 def _forgotten(fold: CallsFold, companions: Sequence[tuple[str, str]], facts: Sequence[Fact]) -> list[Fact]:

@@ -103,14 +103,19 @@ class PostgresServer:
             urlsplit(self.dsn)._replace(path=f"/{name}").geturl().replace("postgresql:/?", "postgresql:///?")
         )
 
-    def create(self, *, migrated: bool = True) -> TestDatabase:
-        """A new database: empty, or with callfold's schema."""
+    def create(self, *, migrated: bool = True, like: TestDatabase | None = None) -> TestDatabase:
+        """A new database: empty, with callfold's schema, or with everything of another that nobody uses now."""
         name = next(self._names)
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {self._migrated() if migrated else 'template0'}")
+        template = like.name if like else self._migrated() if migrated else "template0"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return TestDatabase(self.dsn_of(name), name)
 
     def drop(self, database: TestDatabase) -> None:
         self.execute(f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)")
+
+    def run(self, work: Coroutine[Any, Any, T], within: float = 90) -> T:
+        """What fills a database that several tests share, beside the tests' own loops."""
+        return self._loop.run(work, within)
 
     def execute(self, sql: str) -> None:
         async def once() -> None:

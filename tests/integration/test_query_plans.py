@@ -100,7 +100,7 @@ def module_database(postgres_server: Any) -> Iterator[str]:
                 await connection.execute(sql)
             await connection.execute("VACUUM ANALYZE")
 
-    postgres_server._loop.run(fill())
+    postgres_server.run(fill())
     yield made.dsn
     postgres_server.drop(made)
 

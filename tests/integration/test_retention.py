@@ -1,8 +1,10 @@
 """Retention: outside numbers of long ago give way to pseudonyms, and everything else is as it was."""
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Collection
+import shutil
+from collections.abc import AsyncIterator, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from adapters.privacy import retiring
 from adapters.privacy.digests import FILE_NAME, Digests
 from calls.scenarios import catalogue
 from calls.switchboard import EMPTY
-from tests.conftest import TestDatabase
+from tests.conftest import PostgresServer, TestDatabase
 from tests.integration.test_forget import ESCAPE, TABLES, recover, rows, settled, unordered
 from tests.running import TOKEN, Running, command, enterprise, running, settings_env
 
@@ -106,15 +108,41 @@ async def grow_old(pool: asyncpg.Pool) -> None:
     await pool.execute("UPDATE preview_messages SET sent_at = sent_at - $1::interval", AGO)
 
 
-@pytest.fixture
-async def service(database: TestDatabase, tmp_path: Path) -> AsyncIterator[Running]:
-    """A year-old history and a fresh one."""
-    async with running(database.dsn, tmp_path, DIRECTORY, call_settle="1") as before:
+async def fill(dsn: str, folder: Path) -> None:
+    """A year-old history."""
+    async with running(dsn, folder, DIRECTORY, call_settle="1") as before:
         await history(before)
         await grow_old(before.pool)
-    env = settings_env(database.dsn)
-    assert (await command("rebuild", "all", env=env, folder=tmp_path)).code == 0
-    async with running(database.dsn, tmp_path, call_settle="1") as service:
+    assert (await command("rebuild", "all", env=settings_env(dsn), folder=folder)).code == 0
+
+
+@pytest.fixture(scope="module")
+def year_old(
+    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[TestDatabase, Path]]:
+    """Made once; each test has a copy."""
+    made, folder = postgres_server.create(), tmp_path_factory.mktemp("year_old")
+    asyncio.run(fill(made.dsn, folder))
+    yield made, folder
+    postgres_server.drop(made)
+
+
+@pytest.fixture
+def old_database(
+    year_old: tuple[TestDatabase, Path], postgres_server: PostgresServer, tmp_path: Path
+) -> Iterator[TestDatabase]:
+    """With the year-old history, its DATA_DIR in ``tmp_path``."""
+    kept, folder = year_old
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    made = postgres_server.create(like=kept)
+    yield made
+    postgres_server.drop(made)
+
+
+@pytest.fixture
+async def service(old_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Running]:
+    """A year-old history and a fresh one."""
+    async with running(old_database.dsn, tmp_path, call_settle="1") as service:
         await play(service, FRESH, datetime.now(UTC) - timedelta(hours=2))
         await settled(service)
         yield service
@@ -477,13 +505,9 @@ async def test_the_service_does_it_by_itself_for_who_says_for_how_many_days(serv
 
 
 async def test_the_command_retires_without_a_service_and_too_few_days_are_wrong_usage(
-    database: TestDatabase, tmp_path: Path
+    old_database: TestDatabase, tmp_path: Path
 ):
-    async with running(database.dsn, tmp_path, DIRECTORY, call_settle="1") as before:
-        await history(before)
-        await grow_old(before.pool)
-    env = settings_env(database.dsn)
-    assert (await command("rebuild", "all", env=env, folder=tmp_path)).code == 0
+    env = settings_env(old_database.dsn)
     asked = ("forget", "--enterprise", "0367", "--yes")
     assert (await command(*asked, "--older-than-days", "30", env=env, folder=tmp_path)).code == 2
     assert (await command(*asked, env=env, folder=tmp_path)).code == 2
@@ -491,7 +515,7 @@ async def test_the_command_retires_without_a_service_and_too_few_days_are_wrong_
     assert done.code == 0, done.errors
     assert "3 numbers new on the list" in done.output
     assert (tmp_path / "data" / FILE_NAME).exists()
-    async with asyncpg.create_pool(database.dsn, min_size=1, max_size=2) as pool:
+    async with asyncpg.create_pool(old_database.dsn, min_size=1, max_size=2) as pool:
         assert await telling(pool, (OLD, ABROAD)) == {}
     refused = await command(
         "forget", "--enterprise", "9999", "--yes", "--older-than-days", "99", env=env, folder=tmp_path

@@ -279,6 +279,25 @@ def test_a_woken_call_that_joins_another_is_retracted():
     assert changes.gone == {B}
 
 
+def test_a_leg_that_is_woken_elsewhere_than_it_was_told_has_both_calls_told_anew():
+    order = facts([start(A), hangup(A, 5), event("dial", B, 600, CallType=1, Phone="375290000102")])
+    exchange = Exchange(DIRECTORY)
+    exchange.wake(order, {A: A, B: A})
+    changes = exchange.take()
+    assert set(changes.calls) == {A, B}
+    assert changes.legs[B] == Belonging(B, lost=False)
+
+
+def test_a_call_that_leads_no_longer_when_it_is_woken_has_no_row():
+    exchange = Exchange(DIRECTORY)
+    exchange.wake(
+        facts([enter(B, "X"), enter(C, "X", CallerIDNum="151"), start(A), enter(A, "X")]), {B: B, A: B}
+    )
+    changes = exchange.take()
+    assert set(changes.calls) == {A}
+    assert changes.gone == {B}
+
+
 def test_a_fact_that_cannot_be_folded_does_not_keep_its_call_asleep():
     first, second = facts([start(A), hangup(A)])
     broken = msgspec.structs.replace(first, kind="dial", body=b"no JSON")
