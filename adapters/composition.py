@@ -76,7 +76,7 @@ from calls.cards import render
 from calls.directory import Directory, Profile
 from calls.facts import NEWEST, Fact
 from calls.numbers import numbers_kept
-from calls.pseudonyms import forget_kept
+from calls.spellings import forget_kept
 from otel.metrics import Metrics
 from otel.tracing import Tracing, set_up_tracing
 from projections.live import PLACE as PROJECTION

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
-from calls.pseudonyms import name_words
+from calls.spellings import name_words
 
 FILE_NAME: Final = "forget-key"
 _SHAPE: Final = re.compile(r"[0-9a-f]{64}")

@@ -12,10 +12,12 @@ import msgspec
 from adapters.privacy.digests import Digests
 from adapters.store.reader import Connection, read_directories
 from calls.directory import Directory, DirectoryChange
+from calls.drawing import pseudonyms_of
 from calls.exchange import read_change
 from calls.facts import NEWEST
 from calls.numbers import display, is_transform
-from calls.pseudonyms import Reading, Renaming, Told, pseudonyms_of, told_as
+from calls.pseudonyms import Renaming
+from calls.spellings import Reading, Told, told_as
 
 _ROW = """
 SELECT pseudonym, position, facts, since, done_at, names FROM forgotten WHERE enterprise = $1 AND digest = $2

@@ -37,8 +37,8 @@ from calls.facts import (
     SILENCE_OBSERVED,
     NewFact,
 )
-from calls.pseudonyms import Told
 from calls.shapes import SHAPES
+from calls.spellings import Told
 from calls.switchboard import EMPTY
 
 FEWEST_DAYS: Final = 31

@@ -18,7 +18,8 @@ from adapters.store.reader import read_directories
 from calls.directory import Directory, DirectoryChange
 from calls.exchange import read_change
 from calls.facts import NEWEST
-from calls.pseudonyms import Renaming, Told, numbers_told, rename, told_as
+from calls.pseudonyms import Renaming, rename
+from calls.spellings import Told, numbers_told, told_as
 
 _LIST: Final = "SELECT digest, pseudonym, names FROM forgotten WHERE enterprise = $1"
 _LINES: Final = "SELECT DISTINCT line FROM traffic WHERE enterprise = $1"

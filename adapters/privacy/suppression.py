@@ -15,7 +15,8 @@ from adapters.store.errors import StoreError
 from adapters.store.reader import read_directories
 from calls.exchange import read_change
 from calls.facts import NEWEST
-from calls.pseudonyms import Reading, Renaming, numbers_in, rename
+from calls.pseudonyms import Renaming, rename
+from calls.spellings import Reading, numbers_in
 
 log = structlog.get_logger(__name__)
 

@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calls.directory import Directory, DirectoryChange
+from calls.drawing import pseudonym_of
 from calls.facts import Fact
 from calls.numbers import to_e164
-from calls.pseudonyms import Reading, Renaming, pseudonym_of
+from calls.pseudonyms import Renaming
 from calls.scenarios import Scenario, catalogue
 from calls.scenarios.script import CAST
+from calls.spellings import Reading
 from projections.calls import CallsFold
 from tests.folding import DIRECTORY, EPOCH, played_facts
 

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from adapters.privacy.digests import Digests
 from adapters.privacy.strangers import Strangers
 from calls.directory import DirectoryChange
+from calls.drawing import pseudonym_of
 from calls.facts import Fact
-from calls.pseudonyms import Reading, Renaming, numbers_in, numbers_told, pseudonym_of, rename
+from calls.pseudonyms import Renaming, rename
 from calls.scenarios import Scenario, catalogue
 from calls.scenarios.script import CAST
+from calls.spellings import Reading, numbers_in, numbers_told
 from tests.folding import DIRECTORY, EPOCH, played_facts
 from tests.property.test_forgetting_property import READING, customers, folded, spelled
 

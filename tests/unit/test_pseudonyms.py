@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calls.drawing import pseudonym_of
 from calls.numbers import to_e164
-from calls.pseudonyms import Reading, Renaming, name_words, numbers_in, pseudonym_of
+from calls.pseudonyms import Renaming
+from calls.spellings import Reading, name_words, numbers_in
 
 NUMBER, NEW = "+375290000101", "+375447654321"
 PLAIN = Reading(("BY",))

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.directory.file import DirectoryFileError, read_directory_text
 from adapters.privacy.nights import is_time
-from calls.pseudonyms import Reading, numbers_told
+from calls.spellings import Reading, numbers_told
 
 READING = Reading(("BY",), frozenset({("0007009", "+7{10}")}))
 MINSK = "Europe/Minsk"
