@@ -160,11 +160,12 @@ class House:
 
     async def _restore(self, calls: Sequence[tuple[str, str]], chats: Sequence[tuple[str, int]]) -> None:
         """Put these calls back, each with the legs that the projection gave it: not all are here that it knew then."""
+        whose = await self._facts.whose(calls)
         facts: dict[str, list[Fact]] = {}
-        for fact in await self._facts.read_calls(calls, chats, self.position):
+        for fact in await self._facts.read_calls(calls, chats, self.position, whose):
             facts.setdefault(fact.enterprise, []).append(fact)
         placed: dict[str, dict[str, str]] = {}
-        for (number, unique_id), call_id in (await self._facts.whose(calls)).items():
+        for (number, unique_id), call_id in whose.items():
             placed.setdefault(number, {})[unique_id] = call_id
         for number, told in facts.items():
             self.enterprise(number).restore(told, placed.get(number, {}))
@@ -251,16 +252,15 @@ class House:
     async def _wake(self, enterprise: Enterprise, fact: Fact) -> None:
         """Bring the call of a leg that was let go back from the store, as it was before this fact."""
         unique_id = fact.stream.partition("/")[2]
-        facts = await self._facts.read_calls(
-            [(enterprise.number, unique_id)], enterprise.chats(), fact.position - 1
-        )
+        legs = [(enterprise.number, unique_id)]
+        whose = await self._facts.whose(legs)
+        facts = await self._facts.read_calls(legs, enterprise.chats(), fact.position - 1, whose)
         if fact.version > 1 and not any(told.stream == fact.stream for told in facts):
             raise CallArchived
         if fact.kind == RECORDING_ADDED:
             enterprise.recall(unique_id, facts)
         else:
-            placed = await self._facts.whose([(enterprise.number, unique_id)])
-            enterprise.restore(facts, {leg: call_id for (_, leg), call_id in placed.items()})
+            enterprise.restore(facts, {leg: call_id for (_, leg), call_id in whose.items()})
 
     def enterprise(self, number: str) -> Enterprise:
         """The actors of one enterprise."""

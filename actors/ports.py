@@ -54,11 +54,16 @@ class FactLog(Protocol):
         ...
 
     async def read_calls(
-        self, legs: Sequence[tuple[str, str]], chats: Sequence[tuple[str, int]], upto: int
+        self,
+        legs: Sequence[tuple[str, str]],
+        chats: Sequence[tuple[str, int]],
+        upto: int,
+        whose: Mapping[tuple[str, str], str] | None = None,
     ) -> list[Fact]:
         """All facts of the calls that these (enterprise, UniqueId) belong to, by position.
 
-        With their bridges', and those of deliveries to ``chats`` (enterprise, chat_id).
+        With their bridges', and those of deliveries to ``chats`` (enterprise, chat_id). ``whose``: of the same legs,
+        where it was asked before.
         """
         ...
 

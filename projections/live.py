@@ -305,10 +305,11 @@ async def wake_recent(fold: CallsFold, facts: FactReader, upto: int) -> None:
     if not recent:
         return
     told: dict[str, list[Fact]] = {}
-    for fact in await facts.calls_of(recent, upto):
+    whose = await facts.whose(recent)
+    for fact in await facts.calls_of(recent, upto, whose):
         told.setdefault(fact.enterprise, []).append(fact)
     placed: dict[str, dict[str, str]] = {}
-    for (enterprise, unique_id), call_id in (await facts.whose(recent)).items():
+    for (enterprise, unique_id), call_id in whose.items():
         placed.setdefault(enterprise, {})[unique_id] = call_id
     for enterprise, known in told.items():
         await park_all(facts, fold.wake(enterprise, known, placed.get(enterprise, {})))
@@ -333,8 +334,9 @@ async def project(fold: CallsFold, fact: Fact, facts: FactReader, upto: int) -> 
 async def wake(fold: CallsFold, fact: Fact, facts: FactReader, upto: int) -> None:
     """Bring the forgotten call of a fact back as it was before it."""
     companions = fold.companions(fact)
-    known = await facts.calls_of(companions, upto)
-    placed = {unique_id: call_id for (_, unique_id), call_id in (await facts.whose(companions)).items()}
+    whose = await facts.whose(companions)
+    known = await facts.calls_of(companions, upto, whose)
+    placed = {unique_id: call_id for (_, unique_id), call_id in whose.items()}
     if fact.version > 1 and not any(
         other.stream == fact.stream and other.version < fact.version for other in known
     ):

@@ -81,10 +81,16 @@ class FactReader(Protocol):
         """The next facts below the horizon (and not behind ``upto``), and the checkpoint behind them."""
         ...
 
-    async def calls_of(self, legs: Collection[tuple[str, str]], upto: int) -> list[Fact]:
+    async def calls_of(
+        self,
+        legs: Collection[tuple[str, str]],
+        upto: int,
+        whose: Mapping[tuple[str, str], str] | None = None,
+    ) -> list[Fact]:
         """All facts up to a position of the calls that these (enterprise, UniqueId) belong to, in order.
 
-        Which legs make a call is read off the tables that this reader's projection writes.
+        Which legs make a call is read off the tables that this reader's projection writes, unless ``whose`` was asked
+        of the same legs before.
         """
         ...
 

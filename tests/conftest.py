@@ -36,7 +36,6 @@ BY_THE_CLOCK = frozenset(
         "test_ingest",
         "test_outbox",
         "test_recordings",
-        "test_recover",
         "test_refused_bots",
         "test_sender",
         "test_store_horizon",

@@ -210,8 +210,13 @@ class MemoryLog:
         return self.facts[position:upto][:limit]
 
     async def read_calls(
-        self, legs: Sequence[Key], chats: Sequence[tuple[str, int]], upto: int
+        self,
+        legs: Sequence[Key],
+        chats: Sequence[tuple[str, int]],
+        upto: int,
+        whose: Mapping[Key, str] | None = None,
     ) -> list[Fact]:
+        del whose
         await self._answers()
         return self._of_calls(legs, chats, upto)
 
@@ -312,7 +317,10 @@ class MemoryLog:
         facts = self.facts[after.position : end][:limit]
         return facts, Checkpoint(1, facts[-1].position, facts[-1].position) if facts else after
 
-    async def calls_of(self, legs: Sequence[Key], upto: int) -> list[Fact]:
+    async def calls_of(
+        self, legs: Sequence[Key], upto: int, whose: Mapping[Key, str] | None = None
+    ) -> list[Fact]:
+        del whose
         await self._projects()
         return self._of_calls(legs, (), upto)
 

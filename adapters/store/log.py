@@ -4,7 +4,7 @@ It implements the actors' port (actors.ports.FactLog); projections read by ``tab
 StoreUnavailable, whatever its kind.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -50,11 +50,15 @@ class EventStore:
             return await reader.read_after(connection, position, upto, limit)
 
     async def read_calls(
-        self, legs: Sequence[tuple[str, str]], chats: Sequence[tuple[str, int]], upto: int
+        self,
+        legs: Sequence[tuple[str, str]],
+        chats: Sequence[tuple[str, int]],
+        upto: int,
+        whose: Mapping[tuple[str, str], str] | None = None,
     ) -> list[Fact]:
         """All facts of the calls that these legs belong to, by position."""
         async with self._connection() as connection:
-            return await reader.read_calls(connection, legs, chats, upto)
+            return await reader.read_calls(connection, legs, chats, upto, call_of=whose)
 
     async def whose(self, legs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """The call id of each leg of the calls that these legs belong to."""

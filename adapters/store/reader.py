@@ -1,6 +1,6 @@
 """Reading facts: below the horizon in the readers' order, and by call for whoever wakes one."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import asyncpg
@@ -204,15 +204,17 @@ async def read_calls(
     upto: int,
     *,
     call_legs: str = "call_legs",
+    call_of: Mapping[tuple[str, str], str] | None = None,
     archive: Archive | None = None,
 ) -> list[Fact]:
     """All facts of the calls that these (enterprise, UniqueId) belong to, in the order of the fold.
 
     Legs, their bridges, and deliveries to ``chats`` (enterprise, chat_id). Which legs make a call is read off
-    ``call_legs``; a leg that is not there comes alone. A call of which anything is archived is read from the
-    ``archive`` too; without one it is left out as a whole.
+    ``call_legs``, unless it was before (``call_of``, as ``whose`` gives it); a leg that is not there comes alone. A
+    call of which anything is archived is read from the ``archive`` too; without one it is left out as a whole.
     """
-    call_of = await whose(connection, legs, call_legs=call_legs)
+    if call_of is None:
+        call_of = await whose(connection, legs, call_legs=call_legs)
     members = {*legs, *call_of}
     streams = {(enterprise, leg_stream(unique_id)) for enterprise, unique_id in members}
     chats_of: dict[str, list[int]] = {}
@@ -247,7 +249,7 @@ async def whose(
 
 
 def _without_archived(
-    facts: list[Fact], archived: Collection[Stream], call_of: dict[Stream, str]
+    facts: list[Fact], archived: Collection[Stream], call_of: Mapping[Stream, str]
 ) -> list[Fact]:
     """Leave out calls that are archived in part; ``call_of``: of each (enterprise, UniqueId)."""
 

@@ -1,6 +1,6 @@
 """What the fold of calls reads: facts below the horizon, and by call (projections.ports.FactReader)."""
 
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -138,12 +138,17 @@ class CallReading:
             read = await reader.read_below_horizon(connection, after, limit, upto)
             return read.facts, read.checkpoint
 
-    async def calls_of(self, legs: Collection[tuple[str, str]], upto: int) -> list[Fact]:
+    async def calls_of(
+        self,
+        legs: Collection[tuple[str, str]],
+        upto: int,
+        whose: Mapping[tuple[str, str], str] | None = None,
+    ) -> list[Fact]:
         """All facts up to a position of the calls that these legs belong to, in order."""
         async with self.connection() as connection:
             call_legs = f"call_legs{self.suffix}"
             return await reader.read_calls(
-                connection, list(legs), (), upto, call_legs=call_legs, archive=self.archive
+                connection, list(legs), (), upto, call_legs=call_legs, call_of=whose, archive=self.archive
             )
 
     async def whose(self, legs: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
