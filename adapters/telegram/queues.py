@@ -86,12 +86,12 @@ class Card:
         posts: Mapping[int, tuple[Post, ...]],
         context: SpanRef | None,
     ) -> bool:
-        """Take over a newer state; False where it says nothing new."""
+        """Take over a newer state; False where it says nothing new, and no message more has to be taken back."""
         self.revision += 1
         self.posts = posts
         self.context = context
         known = self.revision > 1 and directory is self.directory
-        new = not known or call != self.call
+        new = not known or call != self.call or any(map(_stands_twice, posts.values()))
         if not known:
             self.directory = directory
             self.chats = _chats(directory)
@@ -179,6 +179,10 @@ class Card:
         return self._text, self._hash
 
 
+def _stands_twice(posts: Iterable[Post]) -> bool:
+    return sum(post.live for post in posts) > 1
+
+
 def _chats(directory: Directory) -> tuple[int, ...]:
     return tuple(subscriber.chat_id for subscriber in directory.readers)
 
@@ -246,11 +250,12 @@ class Results:
 
     def known(self, card: Card, chat_id: int) -> dict[str, Post]:
         """The conversation's posts in a chat by stream: what the leader knows and what we do, the newer."""
-        return newest((*card.posts.get(chat_id, ()), *self._own(card, chat_id)))
+        told = card.posts.get(chat_id, ())
+        return newest((*told, *self._own(card, chat_id, told)))
 
-    def _own(self, card: Card, chat_id: int) -> Iterable[Post]:
+    def _own(self, card: Card, chat_id: int, told: Iterable[Post]) -> Iterable[Post]:
         enterprise, call_id = card.key
         # a leg that led a call of its own until a moment ago may have a message the leader has not heard of
-        for leg in dict.fromkeys((call_id, *card.call.legs)):
+        for leg in dict.fromkeys((call_id, *card.call.legs, *[post.call_id for post in told])):
             if post := self._posts.get((enterprise, leg, chat_id)):
                 yield post

@@ -385,6 +385,22 @@ async def test_a_message_on_its_way_when_calls_join_is_not_doubled(house):
     assert house.server.counts == {"sendMessage": 1, "editMessageText": 1}
 
 
+async def test_a_message_that_is_heard_of_when_the_call_was_told_is_taken_back(house):
+    """A process that died had sent it for a leg on its own; whoever wakes the leg hands it over."""
+    for call_id in ("1.1", "1.2"):
+        house.show(a_call("ended", call_id=call_id))
+        await house.settled(call_id)
+        house.outbox.drop("0367", call_id)
+    joined = a_call("ended", call_id="1.1")
+    house.show(joined, house.log.posts("1.1"))
+    await house.settled()
+    assert len(house.server.standing(1)) == 2
+    house.show(joined, house.log.posts("1.1", "1.2"))
+    await house.settled()
+    assert house.server.standing(1) == [render(joined, None)]
+    assert house.log.kinds("1.2") == ["intended", "sent", "withdrawn"]
+
+
 async def test_a_message_that_may_not_be_deleted_becomes_a_pointer(house):
     for call_id in ("1.1", "1.2"):
         house.show(a_call(call_id=call_id))
