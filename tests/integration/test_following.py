@@ -1,11 +1,13 @@
 """Which fact a recovered one follows is decided when it is stored, by what of its enterprise occurred before."""
 
+import random
 from datetime import timedelta
 
 import asyncpg
 import msgspec
 import pytest
 
+from adapters.postgres.migrate import Schema, load_schema, migrate
 from adapters.recovery.following import Following
 from calls.directory import changes
 from calls.facts import NewFact
@@ -13,6 +15,10 @@ from tests.folding import DIRECTORY
 from tests.storing import AT, arrival, change_facts, connected, put
 
 DAY = timedelta(days=1)
+OLD = """
+INSERT INTO facts (incarnation, enterprise, stream, month, version, kind, source, occurred_at, body, meta)
+VALUES (1, $1, $2, facts_month($2), $3, $4, $5, $6, '{}', '')
+"""
 
 
 def called(serial: int, at: timedelta, *, enterprise: str = "0367") -> NewFact:
@@ -104,3 +110,35 @@ async def test_a_recovered_fact_is_not_stored_without_what_it_follows(database):
                 " meta) SELECT incarnation, enterprise, stream, month, 2, kind, 'recovery', occurred_at, body, meta"
                 " FROM facts"
             )
+
+
+async def test_a_store_of_before_has_each_recovered_fact_in_the_place_it_would_get_today(empty_database):
+    known = change_facts(changes(None, DIRECTORY))
+    chance = random.Random(5)
+    told = [
+        (
+            chance.choice(["0367", "0368"]),
+            AT + timedelta(seconds=chance.randrange(-40, 900)),
+            chance.random() < 0.4,
+        )
+        for _ in range(120)
+    ]
+    before = Schema(tuple(step for step in load_schema().steps if step.version < 10))
+    async with connected(empty_database.dsn) as connection:
+        await migrate(connection, before)
+        await connection.execute("INSERT INTO incarnations VALUES (1, 'this cluster')")
+        for version, fact in enumerate(known, start=1):
+            await connection.execute(
+                OLD, "0367", "directory", version, fact.kind, "service", fact.occurred_at
+            )
+        for serial, (enterprise, at, recovered) in enumerate(sorted(told, key=lambda one: (one[2], one[1]))):
+            source = "recovery" if recovered else "live"
+            await connection.execute(OLD, enterprise, f"leg/1777885200.{serial}", 1, "dial", source, at)
+        await migrate(connection)
+        rows = await connection.fetch(
+            "SELECT enterprise, occurred_at, follows FROM facts WHERE source = 'recovery' ORDER BY position"
+        )
+        assert len(rows) > 30
+        found = [await Following().of(connection, row[0], [row[1]]) for row in rows]
+        assert [[row[2]] for row in rows] == found
+        assert len({row[2] for row in rows}) > 20
