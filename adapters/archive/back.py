@@ -110,7 +110,7 @@ async def restore(
 ) -> list[Restored]:
     """Bring the facts of a month back into the table, each enterprise in one transaction; the files go.
 
-    The caller holds beside.REBUILD_LOCK. Raises ArchiveError, ExtraMissing, OSError, what asyncpg raises.
+    The caller holds lock.REBUILD_LOCK. Raises ArchiveError, ExtraMissing, OSError, what asyncpg raises.
     """
     await tidy(connection, folder)
     archive = Archive(folder)

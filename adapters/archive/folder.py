@@ -402,7 +402,7 @@ def write_manifest(folder: Path, month: date, files: Sequence[ArchivedFile]) -> 
 async def tidy(connection: Connection, folder: Path) -> None:
     """Make manifests what the table says, and remove files that it does not know: left by what was interrupted.
 
-    Only for whoever holds beside.REBUILD_LOCK: nobody else writes then. Raises OSError.
+    Only for whoever holds lock.REBUILD_LOCK: nobody else writes then. Raises OSError.
     """
     archive = Archive(folder)
     await archive.load(connection)
@@ -454,7 +454,7 @@ async def rewrite(
 ) -> Changed:
     """Rewrite the archived facts of one month and enterprise: all of them, or none where anything fails.
 
-    The caller holds beside.REBUILD_LOCK, so that nobody reads or moves meanwhile. The file from before is removed.
+    The caller holds lock.REBUILD_LOCK, so that nobody reads or moves meanwhile. The file from before is removed.
     Raises ArchiveError, ExtraMissing, OSError, what asyncpg raises.
     """
     archive = Archive(folder)

@@ -18,7 +18,8 @@ import msgspec
 from adapters.archive.files import FactFile, Row
 from adapters.archive.folder import Archive, ArchivedFile, ArchiveError, Draft, keep, tidy
 from adapters.archive.index import REST, Place
-from adapters.store.beside import OLD, REBUILD_LOCK
+from adapters.store.beside import OLD
+from adapters.store.lock import lock_rebuild, unlock_rebuild
 from adapters.store.partitions import later
 from adapters.store.reading import LIVE, read_checkpoint
 from projections.ports import Checkpoint
@@ -28,8 +29,6 @@ MOST_TRIES: Final = 3
 """How often a month is read again because facts came while it was."""
 LOCK_MS: Final = 100
 """Milliseconds to wait for a lock while appends wait behind it."""
-LOCK_TRIES: Final = 30
-LOCK_EVERY: Final = 0.1
 DROPS: Final = 20
 """How often dropping an empty month is tried, a reader being in the way."""
 DROP_EVERY: Final = 0.5
@@ -124,19 +123,14 @@ async def alone_with_files(connection: asyncpg.Connection) -> AsyncIterator[None
 
     It reads files and tables as one, by places that facts keep when they come back. Raises ArchiveError.
     """
-    for _ in range(LOCK_TRIES):
-        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
-            break
-        await asyncio.sleep(LOCK_EVERY)  # who was killed keeps it until the server has noticed
-    else:
+    if not await lock_rebuild(connection):
         raise ArchiveError(
             "a rebuild, or another command that needs the archive, is at work on this database"
         )
     try:
         yield
     finally:
-        if not connection.is_closed():
-            await connection.fetchval("SELECT pg_advisory_unlock($1)", REBUILD_LOCK)
+        await unlock_rebuild(connection)
 
 
 @asynccontextmanager

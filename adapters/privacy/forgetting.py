@@ -24,7 +24,7 @@ from adapters.privacy.digests import Digests
 from adapters.privacy.person import ForgetRefused, Person, find_person, start_over
 from adapters.privacy.recordings import forget_recordings
 from adapters.recordings.files import RecordingFiles
-from adapters.store.beside import REBUILD_LOCK
+from adapters.store.lock import lock_rebuild
 from adapters.store.partitions import month_of
 from adapters.store.reader import Connection
 from calls.facts import CUSTOMER_FORGOTTEN, DIRECTORY_CHANGED, DIRECTORY_STREAM, NewFact, forgotten_stream
@@ -124,7 +124,7 @@ class Forgetting:
         async with self._turn:
             connection = await self._database.connect()
             try:
-                if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
+                if not await lock_rebuild(connection):
                     raise ForgetRefused(
                         "a rebuild is at work on this database; run it again when that has ended"
                     )

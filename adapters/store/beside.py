@@ -16,6 +16,7 @@ from adapters.analysts.live import bind
 from adapters.archive.folder import open_archive
 from adapters.store import sums
 from adapters.store.columns import CALL_COLUMNS, CUSTOMER_COLUMNS, LEG_COLUMNS, SHARE_COLUMNS
+from adapters.store.lock import lock_rebuild
 from adapters.store.queries import row_shown
 from adapters.store.reader import Connection
 from adapters.store.reading import LIVE, read_checkpoint
@@ -37,7 +38,6 @@ ASIDE: Final = "_aside"
 SWAP_MS: Final = 1_000
 DUE_WITHIN: Final = 60.0
 DUE_POLL: Final = 0.2
-REBUILD_LOCK: Final = 0x63616C6C_72656264  # "callrebd"
 COMPARED: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "calls": (("enterprise", "call_id"), CALL_COLUMNS),
     "customers": (("enterprise", "phone"), CUSTOMER_COLUMNS),
@@ -150,7 +150,7 @@ class Beside(Following):
         ``archive``: the folder of archived months. Raises ProjectionError where another one is at work, ArchiveError
         and ExtraMissing where what is archived cannot be read.
         """
-        if not await own.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
+        if not await lock_rebuild(own):
             raise ProjectionError("another rebuild is at work on this database")
         files = await open_archive(own, archive)
         row = await own.fetchrow(
@@ -378,7 +378,7 @@ class Former(Following):
     @classmethod
     async def open(cls, pool: asyncpg.Pool, own: asyncpg.Connection, *, archive: Path | None = None) -> Self:
         """Raises ProjectionError where there are none, ArchiveError, ExtraMissing."""
-        if not await own.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
+        if not await lock_rebuild(own):
             raise ProjectionError("another rebuild is at work on this database")
         there = [
             name for name in NAMES if await own.fetchval("SELECT to_regclass($1)", TABLES[name][0] + OLD)

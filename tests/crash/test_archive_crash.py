@@ -14,9 +14,8 @@ import pytest
 from adapters.archive.back import check
 from adapters.archive.folder import FOLDER, Archive
 from adapters.asterisk.sender import Sender, host_json
-from adapters.store.beside import REBUILD_LOCK
+from adapters.store.lock import REBUILD_LOCK
 from calls.scenarios import catalogue
-from projections.ports import ProjectionError
 from tests.archiving import filled
 from tests.running import command
 from tests.serving import COMMAND, service_process, write_directory
@@ -74,17 +73,8 @@ async def killed(dsn: str, folder: Path, env: dict[str, str], within: float, *ar
 
 
 async def no_difference(here: Projected, folder: Path) -> None:
-    """Once the server has noticed that the killed one is gone."""
     async with asyncio.timeout(60):
-        while True:
-            try:
-                outcome = await here.rebuild(archive=folder)
-            except ProjectionError as error:
-                if "another rebuild is at work" not in str(error):
-                    raise
-                await asyncio.sleep(0.1)
-            else:
-                break
+        outcome = await here.rebuild(archive=folder)
     assert outcome.differences == []
 
 

@@ -17,6 +17,7 @@ from adapters import rebuilding
 from adapters.asterisk.recorded import read_recorded
 from adapters.store import beside as beside_module
 from adapters.store.beside import Beside
+from adapters.store.lock import REBUILD_LOCK, lock_rebuild
 from calls.call import Call, seconds
 from calls.directory import Directory, DirectoryChange, changes
 from calls.exchange import FORGET_AFTER, FORGET_LOST_AFTER
@@ -30,7 +31,7 @@ from projections.rebuild import Difference, Plan
 from tests.exporting import history, stored
 from tests.folding import DIRECTORY, EPOCH, facts, played_facts, settled, silences, truth
 from tests.running import Done, command
-from tests.storing import Projected, again, arrival, change_facts, projected, put
+from tests.storing import Projected, again, arrival, change_facts, connected, projected, put
 
 EVERYTHING = Plan(NAMES, FOLD_VERSION)
 LATER = arrival("1777886400.9", b'{"UniqueId":"1777886400.9","CallType":0,"Phone":"375291234567"}')
@@ -165,6 +166,9 @@ async def test_the_recorded_corpus_is_rebuilt_as_it_was_projected(database, rest
             await here.tell(*batch)
         assert await here.connection.fetchval("SELECT count(*) FROM parked") == 0
         await no_difference(here)
+
+
+WAITED_FOR = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = $1)"
 
 
 async def test_a_directory_that_changes_in_the_middle_of_a_call_is_folded_in_its_place(database):
@@ -386,6 +390,18 @@ async def test_a_second_rebuild_at_the_same_time_is_refused_and_the_first_goes_o
         assert await here.connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f"calls{first.suffix}")
         await own.close()
         await no_difference(here)  # what a killed one has left is in nobody's way
+
+
+async def test_a_rebuild_waits_for_one_that_the_server_has_not_yet_noticed_to_have_ended(database):
+    async with projected(database.dsn) as here:
+        await settled_call(here)
+        async with connected(here.dsn) as ended:
+            assert await lock_rebuild(ended)
+            waiting = asyncio.create_task(here.rebuild())
+            async with asyncio.timeout(10):
+                while not await here.connection.fetchval(WAITED_FOR, REBUILD_LOCK & 0xFFFFFFFF):
+                    await asyncio.sleep(0.01)
+        assert (await waiting).differences == []
 
 
 async def test_an_event_that_nobody_can_read_is_parked_live_and_rebuilt_alike(database):
