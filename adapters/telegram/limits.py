@@ -6,7 +6,7 @@ from all its buckets at that one moment, however long it waited for one of them.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -80,21 +80,22 @@ class _Bucket:
 
     async def spent(self, ages: Sequence[float]) -> None:
         """Be as full as these requests, so many seconds ago, have left it; for one that nothing was taken of yet."""
-        level, before = 0.0, 0.0
+        level, before = 0.0, max(ages)
         for age in sorted(ages, reverse=True):
             level = max(0.0, level - (before - age) / self._spacing) + 1
             before = age
-        level = min(max(0.0, level - before / self._spacing) + 1, self._limiter.max_rate)
+        level = min(max(0.0, level - before / self._spacing), self._limiter.max_rate)
         self._taken_at = asyncio.get_running_loop().time()
         await self._limiter.acquire(level)
 
 
 class _ChatBudget:
-    __slots__ = ("buckets", "free_at", "limited_at", "turn")
+    __slots__ = ("asked", "buckets", "free_at", "limited_at", "turn")
 
     def __init__(self, rates: Rates, chat_id: int) -> None:
         of_group = (rates.group,) if chat_id < 0 else ()
         self.buckets = tuple(_Bucket(rate) for rate in (rates.chat, *of_group))
+        self.asked = False
         self.free_at = 0.0
         self.limited_at: float | None = None
         self.turn = asyncio.Lock()
@@ -112,11 +113,14 @@ class Budget:
         self._bot = self._rates.bot.limiter()
         self._chats: dict[int, _ChatBudget] = {}
         self._free_at = 0.0
+        self._taken_over_at: float | None = None
 
     async def turn(self, chat_id: int) -> None:
         """Wait until a request to this chat may go out; it counts from now on."""
         chat = self._chat(chat_id)
         async with chat.turn:
+            if not chat.asked:
+                await self._spent(chat, ())
             while True:
                 await self._room(chat)
                 await self._bot.acquire()
@@ -125,13 +129,23 @@ class Budget:
             for bucket in chat.buckets:
                 await bucket.take()
 
-    async def spent(self, chat_id: int, ages: Sequence[float]) -> None:
-        """Know of requests to this chat that somebody else made, so many seconds ago, and of one more.
+    async def taken_over(self, requests: Mapping[int, Sequence[float]]) -> None:
+        """Go on where somebody else has ended just now; before anything was asked.
 
-        For a chat that nothing was asked of yet. The one more is the one that was under way when its asker ended.
+        ``requests``: by chat how many seconds ago each was made that is known. Nothing tells of those that were under
+        way: of each chat there may have been one, whether others are known or not, and of the bot as many as it may.
         """
-        for bucket in self._chat(chat_id).buckets:
-            await bucket.spent(ages)
+        self._taken_over_at = asyncio.get_running_loop().time()
+        await self._bot.acquire(self._bot.max_rate)
+        for chat_id, ages in requests.items():
+            await self._spent(self._chat(chat_id), ages)
+
+    async def _spent(self, chat: _ChatBudget, ages: Sequence[float]) -> None:
+        chat.asked = True
+        if self._taken_over_at is not None:
+            under_way = asyncio.get_running_loop().time() - self._taken_over_at
+            for bucket in chat.buckets:
+                await bucket.spent((*ages, under_way))
 
     async def room(self, chat_id: int) -> None:
         """Wait until this chat's own limits and pauses allow a request, without taking a turn."""

@@ -257,13 +257,17 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
                 self._refused(enterprise, bot)
 
     async def remember(self, requests: Mapping[tuple[str, int], Sequence[float]]) -> None:
-        """Know of the requests of an instance that was here before.
+        """Know of the requests of an instance that was here before, which may have ended a moment ago.
 
         ``requests``: by (enterprise, chat_id) how many seconds ago each was made. Before the first ``resume``.
         """
+        by_bot: dict[str, dict[int, Sequence[float]]] = {bot.key: {} for bot in self._bots.values()}
         for (enterprise, chat_id), ages in requests.items():
             if bot := self._bots.get(enterprise):
-                await self._budget(bot).spent(chat_id, ages)
+                chats = by_bot[bot.key]
+                chats[chat_id] = (*chats.get(chat_id, ()), *ages)
+        for bot in {bot.key: bot for bot in self._bots.values()}.values():
+            await self._budget(bot).taken_over(by_bot[bot.key])
 
     @property
     def pending(self) -> int:

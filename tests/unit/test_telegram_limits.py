@@ -103,10 +103,12 @@ def test_a_process_that_begins_knows_of_the_requests_of_the_one_before_it():
         at, loop = [], asyncio.get_running_loop()
         for _ in range(30):
             budget, began = Budget(), loop.time()
-            for chat in (-1, 2):
-                await budget.spent(
-                    chat, [began - time for time, known in at if known == chat and began - time < 60]
-                )
+            await budget.taken_over(
+                {
+                    chat: [began - time for time, known in at if known == chat and began - time < 60]
+                    for chat in (-1, 2)
+                }
+            )
             async with asyncio.TaskGroup() as group:
                 asked = [group.create_task(requests(budget, chat, 100, at)) for chat in (-1, 2)]
                 await asyncio.sleep(random.Random(began).uniform(2, 9))
@@ -119,6 +121,53 @@ def test_a_process_that_begins_knows_of_the_requests_of_the_one_before_it():
     assert most_within(group, 60.0) <= 20
     assert len(group) / (group[-1] - group[0]) * 60 > 10
     assert all(most_within(chat, seconds) <= 3 + seconds for seconds in (1, 5, 20, 60))
+
+
+def test_what_was_asked_long_ago_delays_nothing():
+    async def after(ages):
+        budget, at = Budget(), []
+        await asyncio.sleep(1000)
+        await budget.taken_over({-1: ages})
+        await asyncio.sleep(10)
+        began = asyncio.get_running_loop().time()
+        await requests(budget, -1, 4, at)
+        return [round(time - began, 1) for time, _ in at]
+
+    assert run(after([50.0, 40.0, 30.0])) == run(after([])) == [0.0, 0.0, 0.0, 1.0]
+    assert run(after([0.0, 0.0, 0.0]))[0] == 0.0
+    assert run(after([0.0, 0.0, 0.0]))[3] > 3
+
+
+def test_what_was_under_way_when_the_process_before_ended_breaks_no_limit():
+    """Each life asks of all chats what it may and dies; of no request anything was recorded but of the lives before."""
+    chats = (*range(1, 60), *range(-9, 0))
+
+    async def lives():
+        at, loop = [], asyncio.get_running_loop()
+        dice = random.Random(3)
+        for _ in range(40):
+            budget, began = Budget(), loop.time()
+            last = {chat: max((time for time, known in at if known == chat), default=-1.0) for chat in chats}
+            known = {}
+            for time, chat in at:
+                if began - time < 60 and time < last[chat]:  # the last one of each chat was under way
+                    known.setdefault(chat, []).append(began - time)
+            await budget.taken_over(known)
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(requests(budget, chat, 100, at)) for chat in chats]
+                await asyncio.sleep(dice.choice([0.1, 0.3, 1, 20]))
+                for one in asked:
+                    one.cancel()
+            await asyncio.sleep(dice.choice([0, 0.15, 0.6, 30]))
+        return at
+
+    at = run(lives())
+    assert most_within([time for time, _ in at], 1.0) <= 30
+    for chat in chats:
+        times = [time for time, known in at if known == chat]
+        assert all(most_within(times, seconds) <= 3 + seconds for seconds in (1, 5, 20, 60))
+        if chat < 0:
+            assert most_within(times, 60.0) <= 20
 
 
 def test_irregular_traffic_stays_within_all_limits():
