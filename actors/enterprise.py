@@ -13,7 +13,15 @@ from calls.call import Call
 from calls.conversation import awaits_settling
 from calls.deliveries import DELIVERY_KINDS, Post, fold_delivery
 from calls.directory import Directory, Subscriber
-from calls.exchange import FORGET_LOST_AFTER, FORGET_SILENT_AFTER, UNKNOWN, Exchange, event_of, read_change
+from calls.exchange import (
+    FORGET_LOST_AFTER,
+    FORGET_SILENT_AFTER,
+    UNKNOWN,
+    Belonging,
+    Exchange,
+    event_of,
+    read_change,
+)
 from calls.facts import DIRECTORY_CHANGED, Fact, leg_stream
 from calls.observations import Silence
 from calls.shapes import SHAPES
@@ -103,9 +111,14 @@ class Enterprise:
     # facts
 
     def misses(self, fact: Fact) -> bool:
-        """True where the fact belongs to a leg that was let go: its call must be woken first."""
+        """True where the fact belongs to a leg that was let go, or that every fold may have forgotten.
+
+        Its call must be woken first, as it was told: else it would depend on how long it stays here what comes of it.
+        """
         kind, _, unique_id = fact.stream.partition("/")
-        return kind == "leg" and fact.version > 1 and unique_id not in self.actors
+        if kind != "leg" or fact.version == 1:
+            return False
+        return unique_id not in self.actors or self.board.forgets(unique_id, fact.occurred_at)
 
     def take(self, fact: Fact) -> None:
         """Route one fact to the mailboxes it concerns."""
@@ -175,7 +188,7 @@ class Enterprise:
             actor = self.actors[unique_id] = LegActor(unique_id, self)
         return actor
 
-    def restore(self, facts: list[Fact], placed: Mapping[str, str] = UNKNOWN) -> None:
+    def restore(self, facts: list[Fact], placed: Mapping[str, Belonging] = UNKNOWN) -> None:
         """Put calls back as the store has them: legs, leaders and messages, nothing shown yet.
 
         ``placed``: whose leg each is, where not all calls are put back beside which that was decided.

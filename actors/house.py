@@ -15,6 +15,7 @@ from actors.enterprise import LINGER, Enterprise, Patience
 from actors.leg_actor import LegActor
 from actors.ports import Cards, Clock, FactLog, GiveWay, LogError, StoreUnavailable, VersionConflict
 from calls.directory import Directory
+from calls.exchange import Belonging
 from calls.facts import RECORDING_ADDED, SILENCE_OBSERVED, CallArchived, Fact, NewFact, leg_stream
 from calls.observations import Silence, write_silence
 from otel.metrics import Metrics
@@ -164,9 +165,9 @@ class House:
         facts: dict[str, list[Fact]] = {}
         for fact in await self._facts.read_calls(calls, chats, self.position, whose):
             facts.setdefault(fact.enterprise, []).append(fact)
-        placed: dict[str, dict[str, str]] = {}
-        for (number, unique_id), call_id in whose.items():
-            placed.setdefault(number, {})[unique_id] = call_id
+        placed: dict[str, dict[str, Belonging]] = {}
+        for (number, unique_id), place in whose.items():
+            placed.setdefault(number, {})[unique_id] = place
         for number, told in facts.items():
             self.enterprise(number).restore(told, placed.get(number, {}))
 
@@ -257,10 +258,10 @@ class House:
         facts = await self._facts.read_calls(legs, enterprise.chats(), fact.position - 1, whose)
         if fact.version > 1 and not any(told.stream == fact.stream for told in facts):
             raise CallArchived
-        if fact.kind == RECORDING_ADDED:
+        if fact.kind == RECORDING_ADDED and unique_id not in enterprise.actors:
             enterprise.recall(unique_id, facts)
         else:
-            enterprise.restore(facts, {leg: call_id for (_, leg), call_id in whose.items()})
+            enterprise.restore(facts, {leg: place for (_, leg), place in whose.items()})
 
     def enterprise(self, number: str) -> Enterprise:
         """The actors of one enterprise."""

@@ -9,6 +9,7 @@ import msgspec
 from calls.call import Call
 from calls.deliveries import Post
 from calls.directory import Directory
+from calls.exchange import Belonging
 from calls.facts import Fact, NewFact
 from otel.tracing import SpanRef
 
@@ -58,7 +59,7 @@ class FactLog(Protocol):
         legs: Sequence[tuple[str, str]],
         chats: Sequence[tuple[str, int]],
         upto: int,
-        whose: Mapping[tuple[str, str], str] | None = None,
+        whose: Mapping[tuple[str, str], Belonging] | None = None,
     ) -> list[Fact]:
         """All facts of the calls that these (enterprise, UniqueId) belong to, by position.
 
@@ -67,8 +68,8 @@ class FactLog(Protocol):
         """
         ...
 
-    async def whose(self, legs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """The call id of each (enterprise, UniqueId) of the calls that these belong to."""
+    async def whose(self, legs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Belonging]:
+        """The place of each (enterprise, UniqueId) of the calls that these belong to."""
         ...
 
     async def read_directories(self, upto: int) -> list[Fact]:

@@ -284,12 +284,13 @@ class Service:
         self.led = True
         while not self.house.recovered.is_set():
             await self.writer.leading.wait()
+            led_at = asyncio.get_running_loop().time()
             try:
                 await self._tidy()
                 await self.reload()
                 requests = await self.store.recent_requests(LONGEST_WINDOW)
                 await self.house.recover(self.writer.head)
-                await self.outbox.remember(requests)
+                await self.outbox.remember(requests, asyncio.get_running_loop().time() - led_at)
             except (LogError, *SERVER_TROUBLE, asyncpg.PostgresError) as error:
                 log.warning("taking up the calls begins anew", reason=str(error))
                 await asyncio.sleep(0.25)  # between two tries of a store that does not answer

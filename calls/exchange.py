@@ -5,7 +5,7 @@ calls from the same facts. Directory facts are folded in their place, so a call 
 last fact that touched it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -19,22 +19,19 @@ from calls.events import Event, reread_event
 from calls.facts import DIRECTORY_CHANGED, EVENT_KINDS, RECORDING_ADDED, SILENCE_OBSERVED, Fact
 from calls.legs import Leg, fold
 from calls.shapes import SHAPES
-from calls.switchboard import EARLIEST, REMEMBERED, Move, Switchboard
+from calls.switchboard import EARLIEST, REMEMBERED, REMEMBERED_SILENT, Move, Route, Switchboard, Visit
 
 _change = msgspec.json.Decoder(DirectoryChange)
 _EVENTS = frozenset(EVENT_KINDS)
 _NOTED = frozenset({SILENCE_OBSERVED, RECORDING_ADDED})
 """What callfold itself adds of legs."""
-UNKNOWN: Mapping[str, str] = MappingProxyType({})
+UNKNOWN: "Mapping[str, Belonging]" = MappingProxyType({})
 """Nothing is known of whose leg is whose but by the facts themselves."""
 
 FORGET_AFTER = REMEMBERED
 """How long a settled call stays in memory, by the time of its enterprise's facts."""
-FORGET_SILENT_AFTER = timedelta(minutes=10)
-"""How long one stays that silence has ended, from that observation on.
-
-What its host could not deliver may be on its way yet, and its new legs are known by what the call has shown.
-"""
+FORGET_SILENT_AFTER = REMEMBERED_SILENT
+"""How long one stays that silence has ended, from that observation on."""
 FORGET_LOST_AFTER = timedelta(hours=3)
 """How long legs stay that never came to be a call."""
 
@@ -54,6 +51,7 @@ class Belonging(msgspec.Struct, frozen=True, gc=False):
 
     call_id: str
     lost: bool
+    visits: tuple[Visit, ...] = ()
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -96,13 +94,18 @@ class Exchange:
         return self.board.directory
 
     def misses(self, fact: Fact) -> bool:
-        """True where the fact belongs to a leg that was forgotten: its call must be woken first."""
+        """True where the fact belongs to a leg that was forgotten, or is now: its call must be woken first."""
         if fact.version == 1 and not self._unbegun:
             return False
         kind, _, unique_id = fact.stream.partition("/")
         if kind != "leg" or (fact.version == 1 and unique_id not in self._unbegun):
             return False
-        return not self.board.knows(unique_id)
+        if not self.board.forgets(unique_id, fact.occurred_at):
+            return False
+        if self.board.knows(unique_id):
+            self.tell()
+            self._forget(unique_id)
+        return True
 
     def placed(self, unique_id: str) -> bool:
         """True where it was noted since the last ``take`` whose leg this is."""
@@ -116,7 +119,7 @@ class Exchange:
         return tuple(leg for leg, other in self._moved.items() if other.call_id == place.call_id)
 
     def wake(
-        self, facts: Iterable[Fact], placed: Mapping[str, str] = UNKNOWN
+        self, facts: Iterable[Fact], placed: Mapping[str, Belonging] = UNKNOWN
     ) -> list[tuple[Fact, Exception]]:
         """Fold a forgotten call's facts again; nothing of it counts as changed. ``placed``: as of ``refold``.
 
@@ -151,23 +154,23 @@ class Exchange:
         self._touched = kept
         return failed
 
-    def _told_places(self, facts: Iterable[Fact], placed: Mapping[str, str]) -> dict[str, str]:
+    def _told_places(self, facts: Iterable[Fact], placed: Mapping[str, Belonging]) -> dict[str, Belonging]:
         """The calls of the legs of these facts: as told since the last ``take``, else as ``placed``."""
-        found: dict[str, str] = {}
+        found: dict[str, Belonging] = {}
         for fact in facts:
             kind, _, unique_id = fact.stream.partition("/")
             if kind == "leg" and unique_id in self._moved:
-                found[unique_id] = self._moved[unique_id].call_id
+                found[unique_id] = self._moved[unique_id]
             elif kind == "leg" and unique_id in placed:
                 found[unique_id] = placed[unique_id]
         return found
 
-    def _come_apart(self, woken: Iterable[str], placed: Mapping[str, str]) -> Iterator[str]:
+    def _come_apart(self, woken: Iterable[str], placed: Mapping[str, Belonging]) -> Iterator[str]:
         """Legs that were woken elsewhere than they were told, and those of the calls that are told without them."""
         leader = self.board.leader
         for unique_id in woken:
-            told = placed.get(unique_id)
-            if told is None or told == leader(unique_id):
+            told = placed[unique_id].call_id if unique_id in placed else leader(unique_id)
+            if told == leader(unique_id):
                 continue
             yield unique_id
             if told in self.legs:
@@ -176,21 +179,23 @@ class Exchange:
                     self._withdraw(told)
 
     def refold(
-        self, facts: Iterable[Fact], placed: Mapping[str, str] = UNKNOWN
+        self, facts: Iterable[Fact], placed: Mapping[str, Belonging] = UNKNOWN
     ) -> list[tuple[Fact, Exception]]:
         """Fold facts into legs and board alone, for whoever wants no rows. Gives back those that could not be.
 
         ``placed``: whose leg each is, where that was decided by more facts than these.
         """
         failed: list[tuple[Fact, Exception]] = []
-        self.board.placed = placed
+        self.board.begin_placed(
+            {unique_id: place.call_id for unique_id, place in placed.items()},
+            {unique_id: place.visits for unique_id, place in placed.items()},
+        )
         for fact in facts:
             try:
-                self._fold(fact)
+                self._fold(fact, self.board.reroute)
             except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the call is folded
                 failed.append((fact, error))
         self._follow(self.board.settle_placed())
-        self.board.placed = UNKNOWN
         return failed
 
     def apply(self, fact: Fact) -> None:
@@ -199,16 +204,16 @@ class Exchange:
             self.tell()
             self.board.directory = self.directory.apply(read_change(fact))
             return
-        self._fold(fact)
+        self._fold(fact, self.board.route)
         if fact.occurred_at >= self._next_sweep:
             self._sweep(fact.occurred_at)
 
-    def _fold(self, fact: Fact) -> None:
+    def _fold(self, fact: Fact, find: Callable[[Fact, Event | None], Route]) -> None:
         event = reread_event(fact.body) if fact.kind in _EVENTS else None
         if event is None and fact.kind not in _NOTED:
             return
         legs, touched = self.legs, self._touched
-        route = self.board.route(fact, event)
+        route = find(fact, event)
         if route.moves:
             self._follow(route.moves)
         if fact.order and fact.version > 1:
@@ -298,8 +303,11 @@ class Exchange:
         (self._lost.add if lost else self._lost.discard)(leader)
         place, placed, touched = Belonging(leader, lost), self._placed, self._touched
         for leg in members:
-            if (found or leg in touched) and placed.get(leg) != place:
-                placed[leg] = self._moved[leg] = place
+            if found or leg in touched:
+                visits = self.board.visits(leg)
+                mine = Belonging(leader, lost, visits) if visits else place
+                if placed.get(leg) != mine:
+                    placed[leg] = self._moved[leg] = mine
 
     def take(self) -> Changes:
         """What changed since the last time."""
@@ -331,6 +339,7 @@ class Exchange:
     def _forget(self, unique_id: str) -> None:
         leader = self.board.leader(unique_id)
         members = self.board.members(leader)
+        places = {leg: Belonging(leader, False, self.board.visits(leg)) for leg in members}
         self.board.forget(members)
         self._ended.pop(leader, None)
         self._rows.discard(leader)
@@ -340,5 +349,5 @@ class Exchange:
             self.legs.pop(leg, None)
             self._placed.pop(leg, None)
         if untold:
-            self._moved |= dict.fromkeys(members, Belonging(leader, lost=False))
+            self._moved |= places
         self._lost.discard(leader)

@@ -9,6 +9,7 @@ by one weak link (calls.ties); it is on its own again as soon as it shows a begi
 that is nobody's guest leads: it and its guests are a conversation.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -40,6 +41,11 @@ REMEMBERED: Final = timedelta(seconds=60)
 Then memory may let go of it. By the time of the facts, so that it makes no difference when memory does, or whether a
 restart comes between.
 """
+REMEMBERED_SILENT: Final = timedelta(minutes=10)
+"""Likewise of a call that silence has ended, from that observation on.
+
+What its host could not deliver may be on its way yet, and its new legs are known by what the call has shown.
+"""
 MOST_EARLY: Final = 256
 """Recordings that may wait in memory for their legs."""
 
@@ -58,6 +64,17 @@ class Move(msgspec.Struct, frozen=True, gc=False):
     unique_id: str
     old: str
     new: str
+
+
+class Visit(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """That a leg's group became another's guest. It is stored, as what decided it is not known any more later."""
+
+    position: int
+    """Of the fact by which it was decided."""
+    tie: int
+    """Which of the leg's ties it was by."""
+    host: str
+    """A leg of the other group."""
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
@@ -93,6 +110,8 @@ class _Leg(msgspec.Struct, gc=False):
     """As told last in a bridge: nothing new is to be learnt from the same again."""
     dialled: bool = False
     ties: tuple[Tie, ...] = ()
+    visits: tuple[Visit, ...] = ()
+    """What its group became the guest of by its ties, in this order."""
     traits: tuple[str, ...] = ()
     hung: datetime | None = None
     """When its hangup came."""
@@ -171,8 +190,14 @@ class Switchboard:
         """Recordings of legs that are not known (yet)."""
         self._now = EARLIEST
         """When the fact came that is being folded."""
-        self.placed: Mapping[str, str] = {}
+        self._position = 0
+        """Of that fact."""
+        self._placed: Mapping[str, str] = {}
         """While calls are put back: whose leg each is. What was decided beside calls that are not put back stands."""
+        self._decided: frozenset[str] = frozenset()
+        """Those of them that are put back: they look for no host, their visits are known."""
+        self._visits: deque[tuple[str, Visit]] = deque()
+        """What is to be decided again, in its order."""
         self._surely = False
         """True while legs are put where they are known to belong."""
 
@@ -211,6 +236,21 @@ class Switchboard:
         for group in root.all():
             found += group.legs
         return tuple(found)
+
+    def forgets(self, unique_id: str, now: datetime) -> bool:
+        """True where this leg's call is over for so long that memory may have let go of it, or was never seen.
+
+        Nothing new is part of it then; of what it was, the store tells. What shows no beginning may be waiting for it.
+        """
+        leg = self._legs.get(unique_id)
+        if leg is None:
+            return True
+        root = leg.group.top or leg.group
+        if root.last_at is None or now - root.last_at <= REMEMBERED or not root.begins:
+            return False
+        if root.silent is not None:
+            return now - root.silent > REMEMBERED_SILENT
+        return self._legs[root.leader].hung is not None and not self._is_inside(root)
 
     def in_doubt(self, unique_id: str) -> bool:
         """True while this leg's conversation may well prove to be part of another: no card yet.
@@ -265,7 +305,7 @@ class Switchboard:
         if not unique_id:
             return NOWHERE
         before: dict[str, str] = {}
-        self._now = at
+        self._now, self._position = at, fact.position
         leg = self._legs.get(unique_id)
         if leg is None:
             leg = _Leg(unique_id, age(unique_id), _Group([unique_id], unique_id), at)
@@ -282,11 +322,7 @@ class Switchboard:
             self._look_for_host(leg, kind, event, before)
         if not (known and channel):
             self._show(leg, kind, event, before)
-        group = leg.group
-        root = group.top or group
-        root.silent, root.last_at = None, at
-        if kind in _GOING_ON and self._legs[root.leader].hung is not None:
-            root.went_on = True
+        self._hear(leg, kind, at)
         legs, early = (unique_id,), self._early
         return (
             Route(legs, counts, self._moves(before), early.pop(unique_id, None))
@@ -294,15 +330,62 @@ class Switchboard:
             else Route(legs, counts)
         )
 
+    def _hear(self, leg: _Leg, kind: str, at: datetime) -> None:
+        group = leg.group
+        root = group.top or group
+        root.silent, root.last_at = None, at
+        if kind in _GOING_ON and self._legs[root.leader].hung is not None:
+            root.went_on = True
+
+    def reroute(self, fact: Fact, event: Event | None) -> Route:
+        """Route a fact of calls that are put back: groups become guests again where they did."""
+        if not self._visits:
+            return self.route(fact, event)
+        moves = self._visit_again(fact.position - 1)
+        route = self.route(fact, event)
+        if again := self._visit_again(fact.position):
+            for unique_id in route.legs:
+                self._hear(self._legs[unique_id], fact.kind, fact.occurred_at)
+        return msgspec.structs.replace(route, moves=(*moves, *route.moves, *again))
+
+    def visits(self, unique_id: str) -> tuple[Visit, ...]:
+        """What this leg has tied its group to; nothing for a leg never seen."""
+        leg = self._legs.get(unique_id)
+        return leg.visits if leg else ()
+
+    def begin_placed(self, placed: Mapping[str, str], visits: Mapping[str, Sequence[Visit]]) -> None:
+        """Calls are put back from here to ``settle_placed``: whose leg each is, and what each has visited."""
+        self._placed = placed
+        self._decided = frozenset(unique_id for unique_id in placed if unique_id not in self._legs)
+        known = [(leg, visit) for leg, theirs in visits.items() if leg in self._decided for visit in theirs]
+        self._visits = deque(sorted(known, key=lambda one: one[1].position))
+
     def settle_placed(self) -> tuple[Move, ...]:
         """Let legs find the calls that they are placed in, where what made them look again is not here to be told."""
+        moves = self._visit_again(self._visits[-1][1].position) if self._visits else ()
         before: dict[str, str] = {}
+        self._decided = frozenset()
         self._surely = True
-        for unique_id, call_id in self.placed.items():
+        for unique_id, call_id in self._placed.items():
             leg = self._legs.get(unique_id)
             if leg is not None and not leg.group.begins and self.leader(unique_id) != self.leader(call_id):
                 self._settle(leg.group, before, anew=True)
         self._surely = False
+        self._placed = {}
+        return (*moves, *self._moves(before))
+
+    def _visit_again(self, upto: int) -> tuple[Move, ...]:
+        """Let groups become the guests that they became by facts up to this position."""
+        visits = self._visits
+        before: dict[str, str] = {}
+        while visits and visits[0][1].position <= upto:
+            unique_id, visit = visits.popleft()
+            leg, host = self._legs.get(unique_id), self._legs.get(visit.host)
+            if leg is None or host is None or leg.group.begins or visit.tie >= len(leg.ties):
+                continue  # it is with another call now, that is not here
+            leg.visits = (*leg.visits, visit)
+            if not host.group.visits(leg.group):
+                self._move_to(leg.group, host.group, (unique_id, leg.ties[visit.tie]), before)
         return self._moves(before)
 
     def _observe(self, fact: Fact) -> Route:
@@ -411,7 +494,9 @@ class Switchboard:
     def _bridge(self, leg: _Leg, name: str) -> _Bridge:
         """A bridge that this leg was seen in."""
         bridge = self._bridges.get(name)
-        if bridge is None:
+        if bridge is None or (
+            name not in leg.bridges and all(self.forgets(other, self._now) for other in bridge.seen)
+        ):
             bridge = self._bridges[name] = _Bridge({}, set())
         if name not in leg.bridges:
             bridge.seen.setdefault(leg.unique_id)
@@ -446,14 +531,18 @@ class Switchboard:
         """Two halves of one Local name, one Linkedid (events.md 6)."""
         if (pair := read_channel(event.channel).pair) and pair not in leg.pairs:
             leg.pairs = (*leg.pairs, pair)
-            half = self._pairs.setdefault(pair, leg.unique_id)
-            if abs(age(half)[0] - leg.age[0]) <= TOGETHER:
+            half = self._pairs.get(pair)
+            if half and abs(age(half)[0] - leg.age[0]) <= TOGETHER and not self.forgets(half, self._now):
                 self._join(leg, self._legs[half], before)
             else:
                 self._pairs[pair] = leg.unique_id
         if (linked := event.linked_id.strip()) and linked not in leg.linked:
             leg.linked = (*leg.linked, linked)
-            self._join(leg, self._legs[self._linked.setdefault(linked, leg.unique_id)], before)
+            other = self._linked.get(linked)
+            if other and not self.forgets(other, self._now):
+                self._join(leg, self._legs[other], before)
+            else:
+                self._linked[linked] = leg.unique_id
 
     def _join(self, leg: _Leg, met: _Leg, before: dict[str, str]) -> None:
         if met.group is leg.group:
@@ -567,8 +656,10 @@ class Switchboard:
         for unique_id in tuple(self._tied[trait]):
             leg = self._legs[unique_id]
             group = leg.group
-            if leg.first_at > self._now or (leg.hung is not None and self._is_past(group.root())):
+            if leg.first_at > self._now or self.forgets(unique_id, self._now):
                 continue  # it came later: a call is being woken; or long ago
+            if leg.hung is not None and self._is_past(group.root()):
+                continue
             if (group.host is None or group.unsure) and self._is_candidate(newcomer, trait, leg):
                 self._settle(group, before, anew=True)
 
@@ -599,15 +690,21 @@ class Switchboard:
                 return
         elif not anew:
             return
+        if self._decided and not self._decided.isdisjoint(group.legs):
+            return
         for unique_id in group.legs:
             leg = self._legs[unique_id]
-            for tie in leg.ties:
+            for place, tie in enumerate(leg.ties):
                 host = self._find(leg, tie) if self._holds(leg, tie) else None
                 if host is not None:
-                    self._remember(group, before)
-                    self._leave_host(group)
-                    self._visit_host(group, host, (unique_id, tie))
+                    leg.visits = (*leg.visits, Visit(self._position, place, host.leader))
+                    self._move_to(group, host, (unique_id, tie), before)
                     return
+
+    def _move_to(self, group: _Group, host: _Group, tied: tuple[str, Tie], before: dict[str, str]) -> None:
+        self._remember(group, before)
+        self._leave_host(group)
+        self._visit_host(group, host, tied)
 
     def _holds(self, leg: _Leg, tie: Tie) -> bool:
         """False where the leg has shown since that it is no lone end, or is not alone."""
@@ -649,7 +746,7 @@ class Switchboard:
 
     def _is_apart(self, one: str, other: str) -> bool:
         """True where it is known that they are legs of two calls."""
-        placed = self.placed
+        placed = self._placed
         return bool(placed) and one in placed and other in placed and placed[one] != placed[other]
 
     def _choose(self, fitting: dict[str, _Leg], tie: Tie) -> str | None:

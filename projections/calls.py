@@ -7,13 +7,13 @@ import msgspec
 from calls.call import Call
 from calls.details import LegPlace, Share
 from calls.directory import Customer, Directory, DirectoryChange, DirectoryError
-from calls.exchange import UNKNOWN, Exchange, read_change
+from calls.exchange import UNKNOWN, Belonging, Exchange, read_change
 from calls.facts import DIRECTORY_CHANGED, Fact
 from calls.shapes import UnknownShape
 from projections.hosts import HostsFold
 from projections.ports import Rows
 
-FOLD_VERSION = 5
+FOLD_VERSION = 6
 """Counts up when the same facts make other rows, so that live tables of an older fold are rebuilt."""
 
 
@@ -66,7 +66,7 @@ class CallsFold:
         return [(fact.enterprise, leg) for leg in self.exchange(fact.enterprise).companions(unique_id)]
 
     def wake(
-        self, enterprise: str, facts: Iterable[Fact], placed: Mapping[str, str] = UNKNOWN
+        self, enterprise: str, facts: Iterable[Fact], placed: Mapping[str, Belonging] = UNKNOWN
     ) -> list[tuple[Fact, Exception]]:
         """Fold forgotten calls' facts again; nothing of them counts as changed. Gives back what could not be.
 
@@ -102,7 +102,7 @@ class CallsFold:
         """What changed since the last time."""
         calls: list[Call] = []
         gone: list[tuple[str, str]] = []
-        belongings: list[tuple[str, str, str, bool]] = []
+        belongings: list[tuple[str, str, Belonging]] = []
         legs: list[tuple[str, str, LegPlace]] = []
         shares: list[tuple[str, str, Share]] = []
         fresh: set[tuple[str, str]] = set()
@@ -110,9 +110,7 @@ class CallsFold:
             changes = self.exchange(enterprise).take()
             calls += changes.calls.values()
             gone += [(enterprise, call_id) for call_id in sorted(changes.gone)]
-            belongings += [
-                (enterprise, leg, place.call_id, place.lost) for leg, place in changes.legs.items()
-            ]
+            belongings += [(enterprise, leg, place) for leg, place in changes.legs.items()]
             fresh |= {(enterprise, call_id) for call_id in changes.fresh}
             for call_id, told in changes.details.items():
                 legs += [(enterprise, call_id, place) for place in told.legs]

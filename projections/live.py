@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from calls.events import bridge_named
-from calls.exchange import FORGET_LOST_AFTER
+from calls.exchange import FORGET_LOST_AFTER, Belonging
 from calls.facts import CallArchived, Fact, bridge_stream, leg_stream
 from otel.metrics import Metrics
 from projections.calls import CallsFold
@@ -308,9 +308,9 @@ async def wake_recent(fold: CallsFold, facts: FactReader, upto: int) -> None:
     whose = await facts.whose(recent)
     for fact in await facts.calls_of(recent, upto, whose):
         told.setdefault(fact.enterprise, []).append(fact)
-    placed: dict[str, dict[str, str]] = {}
-    for (enterprise, unique_id), call_id in whose.items():
-        placed.setdefault(enterprise, {})[unique_id] = call_id
+    placed: dict[str, dict[str, Belonging]] = {}
+    for (enterprise, unique_id), place in whose.items():
+        placed.setdefault(enterprise, {})[unique_id] = place
     for enterprise, known in told.items():
         await park_all(facts, fold.wake(enterprise, known, placed.get(enterprise, {})))
         await asyncio.sleep(0)  # thousands of calls may be open, and hosts wait
@@ -336,7 +336,7 @@ async def wake(fold: CallsFold, fact: Fact, facts: FactReader, upto: int) -> Non
     companions = fold.companions(fact)
     whose = await facts.whose(companions)
     known = await facts.calls_of(companions, upto, whose)
-    placed = {unique_id: call_id for (_, unique_id), call_id in whose.items()}
+    placed = {unique_id: place for (_, unique_id), place in whose.items()}
     if fact.version > 1 and not any(
         other.stream == fact.stream and other.version < fact.version for other in known
     ):

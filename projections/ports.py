@@ -8,6 +8,7 @@ import msgspec
 
 from calls.call import Call
 from calls.details import LegPlace, Share
+from calls.exchange import Belonging
 from calls.facts import Fact
 from projections.hosts import HostRow
 
@@ -25,8 +26,8 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
 
     calls: Sequence[Call] = ()
     gone: Sequence[tuple[str, str]] = ()
-    belongings: Sequence[tuple[str, str, str, bool]] = ()
-    """(enterprise, unique_id, call_id, lost): calls.exchange.Belonging"""
+    belongings: Sequence[tuple[str, str, Belonging]] = ()
+    """(enterprise, unique_id, whose leg it is)"""
     legs: Sequence[tuple[str, str, LegPlace]] = ()
     """(enterprise, call_id, leg): all legs of each of ``calls``, where details are folded"""
     shares: Sequence[tuple[str, str, Share]] = ()
@@ -85,7 +86,7 @@ class FactReader(Protocol):
         self,
         legs: Collection[tuple[str, str]],
         upto: int,
-        whose: Mapping[tuple[str, str], str] | None = None,
+        whose: Mapping[tuple[str, str], Belonging] | None = None,
     ) -> list[Fact]:
         """All facts up to a position of the calls that these (enterprise, UniqueId) belong to, in order.
 
@@ -94,8 +95,8 @@ class FactReader(Protocol):
         """
         ...
 
-    async def whose(self, legs: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """The call id of each (enterprise, UniqueId) of the calls that these belong to, as those tables have it."""
+    async def whose(self, legs: Collection[tuple[str, str]]) -> dict[tuple[str, str], Belonging]:
+        """The place of each (enterprise, UniqueId) of the calls that these belong to, as those tables have it."""
         ...
 
     async def directories(self, upto: int, enterprise: str | None = None) -> list[Fact]:

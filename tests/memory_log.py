@@ -14,7 +14,7 @@ from actors.ports import Appended, StoreUnavailable, VersionConflict
 from calls.call import Call
 from calls.deliveries import DELIVERY_KINDS, DeliveryEdited, DeliveryRefused, DeliverySent, read_delivery
 from calls.events import EventError, read_event
-from calls.exchange import FORGET_SILENT_AFTER
+from calls.exchange import FORGET_SILENT_AFTER, Belonging
 from calls.facts import (
     DELIVERY_EDITED,
     DELIVERY_SENT,
@@ -45,7 +45,7 @@ class MemoryTables:
 
     def __init__(self) -> None:
         self.calls: dict[Key, Call] = {}
-        self.call_legs: dict[Key, tuple[str, bool]] = {}
+        self.call_legs: dict[Key, Belonging] = {}
         self.at = Checkpoint()
 
     async def checkpoint(self) -> Checkpoint:
@@ -69,14 +69,13 @@ class MemoryTables:
         for key in rows.gone:
             self.calls.pop(key, None)
         self.calls.update({(call.enterprise, call.call_id): call for call in rows.calls})
-        for enterprise, unique_id, call_id, lost in rows.belongings:
-            self.call_legs[enterprise, unique_id] = (call_id, lost)
+        self.call_legs |= {(enterprise, unique_id): place for enterprise, unique_id, place in rows.belongings}
 
     def members(self, legs: Iterable[Key]) -> set[Key]:
         """These legs and all that belong to the same calls."""
         wanted = set(legs)
-        calls = {(leg[0], self.call_legs[leg][0]) for leg in wanted if leg in self.call_legs}
-        return wanted | {leg for leg, (call_id, _) in self.call_legs.items() if (leg[0], call_id) in calls}
+        calls = {(leg[0], self.call_legs[leg].call_id) for leg in wanted if leg in self.call_legs}
+        return wanted | {leg for leg, place in self.call_legs.items() if (leg[0], place.call_id) in calls}
 
 
 class Places:
@@ -214,7 +213,7 @@ class MemoryLog:
         legs: Sequence[Key],
         chats: Sequence[tuple[str, int]],
         upto: int,
-        whose: Mapping[Key, str] | None = None,
+        whose: Mapping[Key, Belonging] | None = None,
     ) -> list[Fact]:
         del whose
         await self._answers()
@@ -238,10 +237,10 @@ class MemoryLog:
         }
         return in_order(self._of_streams(streams, upto))
 
-    async def whose(self, legs: Collection[Key]) -> dict[Key, str]:
+    async def whose(self, legs: Collection[Key]) -> dict[Key, Belonging]:
         await self._answers()
         members = self.tables.members(legs)
-        return {leg: self.tables.call_legs[leg][0] for leg in members if leg in self.tables.call_legs}
+        return {leg: self.tables.call_legs[leg] for leg in members if leg in self.tables.call_legs}
 
     async def read_stream(self, enterprise: str, stream: str) -> list[Fact]:
         await self._answers()
@@ -272,7 +271,7 @@ class MemoryLog:
                 and call.last_position > since
                 and (not self._shown(call, chat_id) or self._shown_twice(key, chat_id))
             }
-            | {leg for leg, (_, lost) in self.tables.call_legs.items() if lost}
+            | {leg for leg, place in self.tables.call_legs.items() if place.lost}
             | self._silent()
         )
 
@@ -302,7 +301,7 @@ class MemoryLog:
 
     def _shown_twice(self, key: Key, chat_id: int) -> bool:
         """A message of a leg that came to belong to the call stands in the chat."""
-        legs = [leg for leg, (call_id, _) in self.tables.call_legs.items() if (leg[0], call_id) == key != leg]
+        legs = [leg for leg, place in self.tables.call_legs.items() if (leg[0], place.call_id) == key != leg]
         streams = {delivery_stream(unique_id, chat_id) for _, unique_id in legs}
         last = {fact.stream: fact.kind for fact in self.facts if fact.enterprise == key[0]}
         return any(last.get(stream) in {DELIVERY_SENT, DELIVERY_EDITED} for stream in streams)
@@ -318,7 +317,7 @@ class MemoryLog:
         return facts, Checkpoint(1, facts[-1].position, facts[-1].position) if facts else after
 
     async def calls_of(
-        self, legs: Sequence[Key], upto: int, whose: Mapping[Key, str] | None = None
+        self, legs: Sequence[Key], upto: int, whose: Mapping[Key, Belonging] | None = None
     ) -> list[Fact]:
         del whose
         await self._projects()
@@ -343,7 +342,7 @@ class MemoryLog:
         calls = self.tables.calls
         return sorted(
             {key for key, call in calls.items() if not call.settled or call.last_position >= since}
-            | {leg for leg, (_, lost) in self.tables.call_legs.items() if lost}
+            | {leg for leg, place in self.tables.call_legs.items() if place.lost}
             | self._silent()
         )
 

@@ -235,11 +235,13 @@ CREATE INDEX calls_open ON calls (enterprise, call_id) WHERE outcome = 'open';
 CREATE INDEX calls_recent ON calls USING brin (last_position) WITH (pages_per_range = 8, autosummarize = on);
 
 -- Which call each UniqueId belongs to. lost: of legs that make no call yet and may still come to belong to one.
+-- visits: by what it came to be the guest of others, [[position, tie, leg], ...] (calls.switchboard.Visit).
 CREATE TABLE call_legs (
     enterprise text NOT NULL,
     unique_id text NOT NULL,
     call_id text NOT NULL,
     lost boolean NOT NULL,
+    visits jsonb,
     CONSTRAINT call_legs_key PRIMARY KEY (enterprise, unique_id)
 );
 CREATE INDEX call_legs_of_call ON call_legs (enterprise, call_id);

@@ -4,6 +4,7 @@ from typing import Final
 
 from calls.call import Call, seconds
 from calls.details import LegPlace, Share
+from calls.exchange import Belonging
 
 CALL_COLUMNS: Final = (
     "enterprise",
@@ -76,10 +77,15 @@ SHARE_COLUMNS: Final = (
     "transfers_in",
     "transfers_out",
 )
-BELONGING_COLUMNS: Final = ("enterprise", "unique_id", "call_id", "lost")
+BELONGING_COLUMNS: Final = ("enterprise", "unique_id", "call_id", "lost", "visits")
 
 OF_CALLS: Final = "(source.enterprise, source.call_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))"
 """Condition on the rows ``source``: those of calls given as arrays of enterprises and of ids."""
+
+
+def belonging_row(enterprise: str, unique_id: str, place: Belonging) -> tuple[object, ...]:
+    """Whose leg it is as a row of BELONGING_COLUMNS."""
+    return enterprise, unique_id, place.call_id, place.lost, place.visits or None
 
 
 def call_row(call: Call) -> tuple[object, ...]:

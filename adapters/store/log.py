@@ -15,6 +15,7 @@ from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store import reader
 from adapters.store.reader import Connection
 from adapters.store.writer import Writer
+from calls.exchange import Belonging
 from calls.facts import NEWEST, Fact, NewFact
 
 CALLS = "calls"
@@ -54,13 +55,13 @@ class EventStore:
         legs: Sequence[tuple[str, str]],
         chats: Sequence[tuple[str, int]],
         upto: int,
-        whose: Mapping[tuple[str, str], str] | None = None,
+        whose: Mapping[tuple[str, str], Belonging] | None = None,
     ) -> list[Fact]:
         """All facts of the calls that these legs belong to, by position."""
         async with self._connection() as connection:
             return await reader.read_calls(connection, legs, chats, upto, call_of=whose)
 
-    async def whose(self, legs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    async def whose(self, legs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Belonging]:
         """The call id of each leg of the calls that these legs belong to."""
         async with self._connection() as connection:
             return await reader.whose(connection, legs)

@@ -14,6 +14,7 @@ from adapters.store.columns import (
     LEG_COLUMNS,
     OF_CALLS,
     SHARE_COLUMNS,
+    belonging_row,
     call_row,
     leg_row,
     share_row,
@@ -81,7 +82,7 @@ def _rows(put: _Put, rows: Rows) -> Iterable[Sequence[object]]:
     if put is _CALLS:
         return map(call_row, rows.calls)
     if put is _BELONGINGS:
-        return rows.belongings
+        return [belonging_row(*belonging) for belonging in rows.belongings]
     if put is _SHARES:
         return [share_row(*share) for share in rows.shares]
     if put is _HOSTS:

@@ -11,9 +11,10 @@ from adapters.archive.folder import Archive
 from adapters.archive.index import Stream, places_of
 from adapters.store.partitions import OF_DIRECTORY, month_of
 from calls.events import EventError, read_event
-from calls.exchange import FORGET_SILENT_AFTER
+from calls.exchange import FORGET_SILENT_AFTER, Belonging
 from calls.facts import DIRECTORY_STREAM, Fact, bridge_stream, delivery_stream, leg_stream
 from calls.order import in_order, place_between
+from calls.switchboard import Visit
 from projections.ports import Checkpoint
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -61,14 +62,15 @@ OF_DIRECTORIES = (
     " AND ($3::text IS NULL OR enterprise = $3) ORDER BY position"
 )
 
+_visits = msgspec.json.Decoder(tuple[Visit, ...]).decode
 LEGS_OF_CALLS = """
-SELECT other.enterprise, other.unique_id, other.call_id
+SELECT other.enterprise, other.unique_id, other.call_id, other.lost, other.visits
 FROM unnest($1::text[], $2::text[]) AS wanted (in_enterprise, leg)
 CROSS JOIN LATERAL (
     SELECT enterprise, call_id FROM {call_legs} WHERE enterprise = in_enterprise AND unique_id = leg OFFSET 0
 ) AS mine
 CROSS JOIN LATERAL (
-    SELECT enterprise, unique_id, call_id FROM {call_legs} legs
+    SELECT enterprise, unique_id, call_id, lost, visits FROM {call_legs} legs
     WHERE legs.enterprise = mine.enterprise AND legs.call_id = mine.call_id OFFSET 0
 ) AS other
 """
@@ -204,7 +206,7 @@ async def read_calls(
     upto: int,
     *,
     call_legs: str = "call_legs",
-    call_of: Mapping[tuple[str, str], str] | None = None,
+    call_of: Mapping[tuple[str, str], Belonging] | None = None,
     archive: Archive | None = None,
 ) -> list[Fact]:
     """All facts of the calls that these (enterprise, UniqueId) belong to, in the order of the fold.
@@ -238,25 +240,26 @@ async def read_calls(
 
 async def whose(
     connection: Connection, legs: Collection[tuple[str, str]], *, call_legs: str = "call_legs"
-) -> dict[tuple[str, str], str]:
-    """The call id of each (enterprise, UniqueId) of the calls that these legs belong to."""
+) -> dict[tuple[str, str], Belonging]:
+    """The place of each (enterprise, UniqueId) of the calls that these legs belong to."""
     rows = await connection.fetch(
         LEGS_OF_CALLS.format(call_legs=call_legs),
         [enterprise for enterprise, _ in legs],
         [unique_id for _, unique_id in legs],
     )
-    return {(row[0], row[1]): row[2] for row in rows}
+    return {(row[0], row[1]): Belonging(row[2], row[3], _visits(row[4]) if row[4] else ()) for row in rows}
 
 
 def _without_archived(
-    facts: list[Fact], archived: Collection[Stream], call_of: Mapping[Stream, str]
+    facts: list[Fact], archived: Collection[Stream], call_of: Mapping[Stream, Belonging]
 ) -> list[Fact]:
     """Leave out calls that are archived in part; ``call_of``: of each (enterprise, UniqueId)."""
 
     def call(enterprise: str, stream: str) -> Stream:
         kind, _, leg = stream.partition("/")
         leg = leg if kind == "leg" else leg.partition("/")[2]
-        return enterprise, call_of.get((enterprise, leg), leg)
+        place = call_of.get((enterprise, leg))
+        return enterprise, place.call_id if place else leg
 
     gone = {call(*stream) for stream in archived}
     users: dict[Stream, set[Stream]] = {}

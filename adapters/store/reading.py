@@ -12,7 +12,7 @@ from adapters.archive.index import places_of
 from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store import reader
 from adapters.store.reader import Connection
-from calls.exchange import FORGET_SILENT_AFTER
+from calls.exchange import FORGET_SILENT_AFTER, Belonging
 from calls.facts import UNFOLDED_KINDS, CallArchived, Fact, leg_stream
 from calls.order import Order
 from calls.switchboard import EMPTY
@@ -142,7 +142,7 @@ class CallReading:
         self,
         legs: Collection[tuple[str, str]],
         upto: int,
-        whose: Mapping[tuple[str, str], str] | None = None,
+        whose: Mapping[tuple[str, str], Belonging] | None = None,
     ) -> list[Fact]:
         """All facts up to a position of the calls that these legs belong to, in order."""
         async with self.connection() as connection:
@@ -151,7 +151,7 @@ class CallReading:
                 connection, list(legs), (), upto, call_legs=call_legs, call_of=whose, archive=self.archive
             )
 
-    async def whose(self, legs: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    async def whose(self, legs: Collection[tuple[str, str]]) -> dict[tuple[str, str], Belonging]:
         """The call id of each leg of the calls that these legs belong to."""
         async with self.connection() as connection:
             return await reader.whose(connection, legs, call_legs=f"call_legs{self.suffix}")

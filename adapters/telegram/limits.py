@@ -1,11 +1,13 @@
 """How fast Telegram may be asked: per bot, per group and per chat (Bot API FAQ, "My bot is hitting limits").
 
 AsyncLimiter is a leaky bucket: within any window of W seconds it lets through its size plus what drains in W.
-So size and drain together, not each, are kept within the limit. A request counts when it goes out: it takes
-from all its buckets at that one moment, however long it waited for one of them.
+So size and drain together, not each, are kept within the limit. A request takes from all its buckets at one moment,
+however long it waited for one of them. Between that and its going out its intent is stored, for many at once: they
+would go out together, so the requests of a bot are counted again as they do.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -31,6 +33,28 @@ GROUP: Final = Rate(4, 16 / 60)
 CHAT: Final = Rate(3, 1.0)
 LONGEST_WINDOW: Final = 60.0
 """Seconds after which a request counts for no limit any more."""
+
+
+class _Second:
+    """Lets go of no more than ``most`` within any second."""
+
+    __slots__ = ("_gone",)
+
+    def __init__(self, most: int) -> None:
+        self._gone: deque[float] = deque(maxlen=most)
+
+    async def room(self) -> None:
+        """Returns when one more may go, which counts from now on."""
+        loop = asyncio.get_running_loop()
+        # others may have gone meanwhile
+        while len(self._gone) == self._gone.maxlen and (wait := self._gone[0] + 1.0 - loop.time()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(wait)
+        self._gone.append(loop.time())
+
+    def spent(self, at: float) -> None:
+        """As many have gone as may, at this moment."""
+        assert self._gone.maxlen is not None
+        self._gone.extend([at] * self._gone.maxlen)
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -111,6 +135,7 @@ class Budget:
     def __init__(self, rates: Rates | None = None) -> None:
         self._rates = rates or Rates()
         self._bot = self._rates.bot.limiter()
+        self._second = _Second(int(self._rates.bot.burst + self._rates.bot.per_second))
         self._chats: dict[int, _ChatBudget] = {}
         self._free_at = 0.0
         self._taken_over_at: float | None = None
@@ -129,14 +154,20 @@ class Budget:
             for bucket in chat.buckets:
                 await bucket.take()
 
-    async def taken_over(self, requests: Mapping[int, Sequence[float]]) -> None:
-        """Go on where somebody else has ended just now; before anything was asked.
+    async def go(self) -> None:
+        """Wait until a request that had its turn may leave: right before it does."""
+        await self._second.room()
+
+    async def taken_over(self, requests: Mapping[int, Sequence[float]], ago: float) -> None:
+        """Go on where somebody else has ended at most so many seconds ago; before anything was asked.
 
         ``requests``: by chat how many seconds ago each was made that is known. Nothing tells of those that were under
         way: of each chat there may have been one, whether others are known or not, and of the bot as many as it may.
         """
-        self._taken_over_at = asyncio.get_running_loop().time()
-        await self._bot.acquire(self._bot.max_rate)
+        self._taken_over_at = asyncio.get_running_loop().time() - ago
+        self._second.spent(self._taken_over_at)
+        drained = ago * self._rates.bot.per_second
+        await self._bot.acquire(max(0.0, self._bot.max_rate - drained))
         for chat_id, ages in requests.items():
             await self._spent(self._chat(chat_id), ages)
 

@@ -239,7 +239,9 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         bot = self._bot(queue)
         if bot is None or self._breaker(enterprise, bot).open:
             return None
-        await self._budget(bot).turn(chat_id)
+        budget = self._budget(bot)
+        await budget.turn(chat_id)
+        await budget.go()
         return bot if bot is self._bot(queue) else None
 
     def told(self, enterprise: str, chat_id: int, error: TelegramError | None) -> None:
@@ -256,8 +258,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             case Unauthorized():
                 self._refused(enterprise, bot)
 
-    async def remember(self, requests: Mapping[tuple[str, int], Sequence[float]]) -> None:
-        """Know of the requests of an instance that was here before, which may have ended a moment ago.
+    async def remember(self, requests: Mapping[tuple[str, int], Sequence[float]], ago: float) -> None:
+        """Know of the requests of an instance that was here before, which ended at most ``ago`` seconds ago.
 
         ``requests``: by (enterprise, chat_id) how many seconds ago each was made. Before the first ``resume``.
         """
@@ -267,7 +269,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
                 chats = by_bot[bot.key]
                 chats[chat_id] = (*chats.get(chat_id, ()), *ages)
         for bot in {bot.key: bot for bot in self._bots.values()}.values():
-            await self._budget(bot).taken_over(by_bot[bot.key])
+            await self._budget(bot).taken_over(by_bot[bot.key], ago)
 
     @property
     def pending(self) -> int:
@@ -474,7 +476,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         self._in_flight[card.key] += 1
         queue.busy = True
         try:
-            verdict = await self._courier.perform(bot, job, step.action, passage.told)
+            verdict = await self._courier.perform(bot, job, step.action, passage.told, self._budget(bot).go)
         finally:
             queue.busy = False
             self._in_flight[card.key] -= 1

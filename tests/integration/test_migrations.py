@@ -174,3 +174,16 @@ async def test_the_suite_gives_each_test_a_migrated_database_of_its_own(database
     assert have == want > 0
     assert await connection.fetchval("SELECT lower('ПЁТР Ёлкин')") == "пётр ёлкин"
     await connection.close()
+
+
+async def test_tables_that_rebuilds_have_put_aside_get_what_the_live_ones_get(empty_database):
+    connection = await asyncpg.connect(empty_database.dsn)
+    await migrate(connection, Schema(load_schema().steps[:10]))
+    for suffix in ("_old", "_v7"):
+        await connection.execute(f"CREATE TABLE call_legs{suffix} (LIKE call_legs INCLUDING ALL)")
+    await migrate(connection, Schema(load_schema().steps[:11]))
+    for suffix in ("", "_old", "_v7"):
+        await connection.execute(
+            f"INSERT INTO call_legs{suffix} VALUES ('0367', '1.2', '1.1', false, '[[7, 0, \"1.1\"]]')"
+        )
+    await connection.close()

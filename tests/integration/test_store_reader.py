@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from adapters.store.lock import settle_incarnation
+from adapters.store.puts import Puts
 from adapters.store.reader import (
     read_after,
     read_below_horizon,
@@ -16,6 +17,7 @@ from adapters.store.reader import (
     read_directories,
     recent_requests,
     unsettled_calls,
+    whose,
 )
 from calls.deliveries import (
     DeliveryEdited,
@@ -24,6 +26,7 @@ from calls.deliveries import (
     DeliverySent,
     write_delivery,
 )
+from calls.exchange import Belonging
 from calls.facts import (
     DIRECTORY_CHANGED,
     DIRECTORY_STREAM,
@@ -34,8 +37,10 @@ from calls.facts import (
     delivery_stream,
     notice_stream,
 )
-from projections.ports import Checkpoint
-from tests.storing import AT, arrival, connected, gate, put
+from calls.switchboard import Visit
+from projections.names import NAMES
+from projections.ports import Checkpoint, Rows
+from tests.storing import AT, arrival, connected, gate, projected, put
 
 INSERT = (
     "INSERT INTO facts (incarnation, month, enterprise, stream, version, kind, source, occurred_at, body, meta)"
@@ -228,6 +233,16 @@ def sent(call_id: str, phase: str = "begun") -> NewFact:
 
 def edited(call_id: str, phase: str, upto: int | None = None) -> NewFact:
     return delivered(call_id, DeliveryEdited(call_id, 1001, 7, "other hash", phase, upto))
+
+
+async def test_whose_each_leg_of_a_call_is_and_what_it_visited_is_read_as_it_was_written(database):
+    guest = Belonging("1.1", lost=False, visits=(Visit(7, 0, "1.1"), Visit(2**40, 1, "1.3")))
+    alone = Belonging("5.5", lost=True)
+    told = [("0367", "1.2", guest), ("0367", "1.1", Belonging("1.1", lost=False)), ("0367", "5.5", alone)]
+    async with projected(database.dsn) as here:
+        await Puts("", NAMES).write(here.connection, Rows(belongings=told), [], [])
+        found = await whose(here.connection, [("0367", "1.1"), ("0367", "5.5"), ("0368", "1.1")])
+        assert found == {(enterprise, leg): place for enterprise, leg, place in told}
 
 
 async def test_a_call_is_read_with_its_legs_bridges_and_deliveries_and_nobody_elses(database):

@@ -27,6 +27,7 @@ from calls.facts import (
 from calls.observations import Silence, write_silence
 from calls.scenarios import catalogue
 from calls.scenarios.script import CAST
+from calls.switchboard import Visit
 from projections.calls import CallsFold
 from tests.folding import DIRECTORY, ENTERPRISE, EPOCH, facts, played_facts, settled, silences
 from tests.memory_log import MemoryLog, project_all
@@ -282,16 +283,55 @@ def test_a_woken_call_that_joins_another_is_retracted():
 def test_a_leg_that_is_woken_elsewhere_than_it_was_told_has_both_calls_told_anew():
     order = facts([start(A), hangup(A, 5), event("dial", B, 600, CallType=1, Phone="375290000102")])
     exchange = Exchange(DIRECTORY)
-    exchange.wake(order, {A: A, B: A})
+    exchange.wake(order, {A: Belonging(A, lost=False), B: Belonging(A, lost=False)})
     changes = exchange.take()
     assert set(changes.calls) == {A, B}
     assert changes.legs[B] == Belonging(B, lost=False)
 
 
+def mobile(unique_id: str, second: float) -> tuple[str, bytes, object]:
+    """A leg to a manager's mobile for the customer of ``start``: by a weak link of the customer's call."""
+    return event("dial", unique_id, second, CallType=1, Phone="375290000102", Extensions=["375290000101"])
+
+
+def test_what_is_put_back_is_not_decided_again():
+    order = facts([start(A), mobile(C, 3), hangup(A, 5), event("new_callerid", C, 6)])
+    legs = exchange_of(order).take().legs
+    assert legs[C] == Belonging(A, lost=False, visits=(Visit(position=2, tie=0, host=A),))
+    again, apart = Exchange(DIRECTORY), Exchange(DIRECTORY)
+    assert again.refold(order, legs) == []
+    assert (again.board.leader(C), again.board.visits(C)) == (A, legs[C].visits)
+    assert again.board.last_heard(A) == order[-1].occurred_at
+    assert apart.refold(order, {A: legs[A], C: Belonging(C, lost=False)}) == []
+    assert apart.board.leader(C) == C
+
+
+def test_a_call_that_is_over_for_long_takes_part_in_nothing_new_whether_it_is_in_memory_or_not():
+    gone = [start(A), enter(A, "X", 1), hangup(A, 5)]
+    late = [enter(B, "X", 130, CallerIDNum="151"), enter(C, "X", 131)]
+    for exchange in (Exchange(DIRECTORY), NeverForgets(DIRECTORY)):
+        for fact in facts([*gone, start("1777885310.9", 120), *late]):
+            exchange.apply(fact)
+        assert exchange.board.knows(A) is isinstance(exchange, NeverForgets)
+        assert exchange.board.leader(B) == exchange.board.leader(C) != A
+
+
+def test_a_late_event_of_a_call_that_is_over_for_long_has_it_woken_though_it_is_in_memory():
+    *order, soon = facts([start(A), hangup(A, 5), hangup(A, 60)])
+    late = facts([start(A), hangup(A, 5), hangup(A, 66)])[-1]
+    exchange = exchange_of(order)
+    assert not exchange.misses(soon)
+    assert exchange.board.knows(A)
+    assert exchange.misses(late)
+    assert not exchange.board.knows(A)
+    assert set(exchange.take().calls) == {A}, "it was told before"
+
+
 def test_a_call_that_leads_no_longer_when_it_is_woken_has_no_row():
     exchange = Exchange(DIRECTORY)
     exchange.wake(
-        facts([enter(B, "X"), enter(C, "X", CallerIDNum="151"), start(A), enter(A, "X")]), {B: B, A: B}
+        facts([enter(B, "X"), enter(C, "X", CallerIDNum="151"), start(A), enter(A, "X")]),
+        {B: Belonging(B, lost=False), A: Belonging(B, lost=False)},
     )
     changes = exchange.take()
     assert set(changes.calls) == {A}
@@ -419,8 +459,8 @@ async def test_forgetting_and_waking_give_the_rows_of_never_forgetting(batch, or
         kept.apply(fact)
     told = kept.take()
     assert told.calls == {call_id: call for (_, call_id), call in log.tables.calls.items()}
-    places = {leg: call_id for (_, leg), (call_id, _) in log.tables.call_legs.items()}
-    assert places == {leg: place.call_id for leg, place in told.legs.items()}
+    places = {leg: place for (_, leg), place in log.tables.call_legs.items()}
+    assert places == told.legs
 
 
 @settings(max_examples=100, deadline=None)

@@ -33,9 +33,12 @@ def run(coroutine):
         return runner.run(coroutine)
 
 
-async def requests(budget, chat_id, count, at, think=0.0):
+async def requests(budget, chat_id, count, at, think=0.0, stored=None):
     for _ in range(count):
         await budget.turn(chat_id)
+        if stored is not None:
+            await stored()
+        await budget.go()
         at.append((asyncio.get_running_loop().time(), chat_id))
         await asyncio.sleep(think)
 
@@ -107,7 +110,8 @@ def test_a_process_that_begins_knows_of_the_requests_of_the_one_before_it():
                 {
                     chat: [began - time for time, known in at if known == chat and began - time < 60]
                     for chat in (-1, 2)
-                }
+                },
+                ago=0.0,
             )
             async with asyncio.TaskGroup() as group:
                 asked = [group.create_task(requests(budget, chat, 100, at)) for chat in (-1, 2)]
@@ -123,11 +127,29 @@ def test_a_process_that_begins_knows_of_the_requests_of_the_one_before_it():
     assert all(most_within(chat, seconds) <= 3 + seconds for seconds in (1, 5, 20, 60))
 
 
+def test_requests_whose_intents_are_stored_together_do_not_go_out_together():
+    async def slow_store():
+        """Commits once in 1.5 s."""
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(1.5 - now % 1.5)
+
+    async def flood():
+        budget, at = Budget(), []
+        async with asyncio.TaskGroup() as group:
+            for chat_id in range(1, 100):
+                group.create_task(requests(budget, chat_id, 5, at, stored=slow_store))
+        return [time for time, _ in at]
+
+    times = run(flood())
+    assert most_within(times, 1.0) <= 24
+    assert len(times) / (max(times) - min(times)) > 15
+
+
 def test_what_was_asked_long_ago_delays_nothing():
     async def after(ages):
         budget, at = Budget(), []
         await asyncio.sleep(1000)
-        await budget.taken_over({-1: ages})
+        await budget.taken_over({-1: ages}, ago=0.0)
         await asyncio.sleep(10)
         began = asyncio.get_running_loop().time()
         await requests(budget, -1, 4, at)
@@ -152,7 +174,7 @@ def test_what_was_under_way_when_the_process_before_ended_breaks_no_limit():
             for time, chat in at:
                 if began - time < 60 and time < last[chat]:  # the last one of each chat was under way
                     known.setdefault(chat, []).append(began - time)
-            await budget.taken_over(known)
+            await budget.taken_over(known, ago=0.0)
             async with asyncio.TaskGroup() as group:
                 asked = [group.create_task(requests(budget, chat, 100, at)) for chat in chats]
                 await asyncio.sleep(dice.choice([0.1, 0.3, 1, 20]))
