@@ -219,6 +219,15 @@ class Enterprise:
             members = self.board.members(leader)
             self._introduce(tuple(Move(leg, self._left_by(leg, leader), leader) for leg in members))
 
+    def places(self, unique_ids: Iterable[str]) -> dict[str, Belonging]:
+        """Whose leg each of these is that are here."""
+        board = self.board
+        return {
+            leg: Belonging(board.leader(leg), lost=False, visits=board.visits(leg))
+            for leg in unique_ids
+            if board.knows(leg)
+        }
+
     def _left_by(self, unique_id: str, leader: str) -> str:
         """Whom a leg follows no longer now that it has this leader; itself where nobody has to be told of it."""
         before = self.actor(unique_id).leader

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from actors.alarms import Alarms
-from actors.enterprise import LINGER, Enterprise, Patience
+from actors.enterprise import LINGER, LOOK_AGAIN, Enterprise, Patience
 from actors.leg_actor import LegActor
 from actors.ports import Cards, Clock, FactLog, GiveWay, LogError, StoreUnavailable, VersionConflict
 from calls.directory import Directory
@@ -137,7 +137,7 @@ class House:
                 self.parked(fact, error)
         chats = [chat for enterprise in self.enterprises.values() for chat in enterprise.chats()]
         readers = [chat for enterprise in self.enterprises.values() for chat in enterprise.readers()]
-        unsettled = await self._facts.unsettled_calls(readers, LINGER)
+        unsettled = await self._facts.unsettled_calls(readers, LINGER + LOOK_AGAIN, self.position)
         for enterprise in self.enterprises.values():
             enterprise.quiet = True
         if unsettled:
@@ -253,15 +253,23 @@ class House:
     async def _wake(self, enterprise: Enterprise, fact: Fact) -> None:
         """Bring the call of a leg that was let go back from the store, as it was before this fact."""
         unique_id = fact.stream.partition("/")[2]
-        legs = [(enterprise.number, unique_id)]
-        whose = await self._facts.whose(legs)
-        facts = await self._facts.read_calls(legs, enterprise.chats(), fact.position - 1, whose)
+        known = enterprise.board.members(unique_id) or (unique_id,)
+        facts, placed = await self._read(enterprise, known, fact.position - 1)
         if fact.version > 1 and not any(told.stream == fact.stream for told in facts):
             raise CallArchived
         if fact.kind == RECORDING_ADDED and unique_id not in enterprise.actors:
             enterprise.recall(unique_id, facts)
         else:
-            enterprise.restore(facts, {leg: place for (_, leg), place in whose.items()})
+            enterprise.restore(facts, placed)
+
+    async def _read(
+        self, enterprise: Enterprise, known: Sequence[str], upto: int
+    ) -> tuple[list[Fact], dict[str, Belonging]]:
+        """The facts of the calls of these legs, and whose leg each is: those here know it better than the tables."""
+        legs = [(enterprise.number, unique_id) for unique_id in known]
+        whose = await self._facts.whose(legs)
+        facts = await self._facts.read_calls(legs, enterprise.chats(), upto, whose)
+        return facts, {leg: place for (_, leg), place in whose.items()} | enterprise.places(known)
 
     def enterprise(self, number: str) -> Enterprise:
         """The actors of one enterprise."""
@@ -352,9 +360,7 @@ class House:
             directories = await self._facts.read_directories(self.position)
             enterprise.relearn(fact for fact in directories if fact.enterprise == number)
             known = tuple(enterprise.actors)
-        legs = [(number, leg) for leg in known]
-        facts = await self._facts.read_calls(legs, enterprise.chats(), self.position)
-        enterprise.restore(facts)
+        enterprise.restore(*await self._read(enterprise, known, self.position))
 
     # recovered facts are folded where they happened, never behind what came since
 

@@ -77,11 +77,11 @@ class FactLog(Protocol):
         ...
 
     async def unsettled_calls(
-        self, chats: Sequence[tuple[str, int, int]], lately: float
+        self, chats: Sequence[tuple[str, int, int]], lately: float, upto: int
     ) -> list[tuple[str, str]]:
         """(enterprise, call_id) of calls that may still need something done.
 
-        And of all that were heard of within ``lately`` seconds before the newest fact: a late leg may belong to one.
+        And of all that were heard of within ``lately`` seconds before position ``upto``: a later leg may belong to one.
         ``chats``: (enterprise, chat_id, position since which it is shown calls).
         """
         ...

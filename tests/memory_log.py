@@ -254,13 +254,15 @@ class MemoryLog:
             if fact.stream == DIRECTORY_STREAM and enterprise in {None, fact.enterprise}
         ]
 
-    async def unsettled_calls(self, chats: Sequence[tuple[str, int, int]], lately: float) -> list[Key]:
+    async def unsettled_calls(
+        self, chats: Sequence[tuple[str, int, int]], lately: float, upto: int
+    ) -> list[Key]:
         await self._answers()
         return sorted(
             {
                 key
                 for key, call in self.tables.calls.items()
-                if not call.settled or call.last_position >= self._since(timedelta(seconds=lately))
+                if not call.settled or call.last_position >= self._since(timedelta(seconds=lately), upto)
             }
             | {
                 key
@@ -272,7 +274,7 @@ class MemoryLog:
                 and (not self._shown(call, chat_id) or self._shown_twice(key, chat_id))
             }
             | {leg for leg, place in self.tables.call_legs.items() if place.lost}
-            | self._silent()
+            | self._silent(upto)
         )
 
     async def projected(self) -> int:
@@ -288,12 +290,13 @@ class MemoryLog:
         if self.down:
             raise StoreUnavailable("the store is down")
 
-    def _since(self, window: timedelta) -> int:
-        """Position of the first fact within this time before the newest."""
-        if not self.facts:
+    def _since(self, window: timedelta, upto: int | None = None) -> int:
+        """Position of the first fact within this time before the newest, or before this position."""
+        facts = self.facts[:upto]
+        if not facts:
             return 0
-        since = self.facts[-1].recorded_at - window
-        return min((fact.position for fact in self.facts if fact.recorded_at > since), default=self.head + 1)
+        since = facts[-1].recorded_at - window
+        return min((fact.position for fact in facts if fact.recorded_at > since), default=self.head + 1)
 
     def _shown(self, call: Call, chat_id: int) -> bool:
         told = self._of.get((call.enterprise, delivery_stream(call.call_id, chat_id)))
@@ -336,19 +339,18 @@ class MemoryLog:
         return []
 
     async def unforgotten(self, upto: int) -> list[Key]:
-        del upto
         await self._projects()
-        since = self._since(UNFORGOTTEN_WINDOW)
+        since = self._since(UNFORGOTTEN_WINDOW, upto)
         calls = self.tables.calls
         return sorted(
             {key for key, call in calls.items() if not call.settled or call.last_position >= since}
             | {leg for leg, place in self.tables.call_legs.items() if place.lost}
-            | self._silent()
+            | self._silent(upto)
         )
 
-    def _silent(self) -> set[Key]:
-        """Legs of which silence was observed a short while ago."""
-        since = self._since(FORGET_SILENT_AFTER)
+    def _silent(self, upto: int) -> set[Key]:
+        """Legs of which silence was observed a short while before."""
+        since = self._since(FORGET_SILENT_AFTER, upto)
         observed = (
             [fact for fact in self.facts[since - 1 :] if fact.kind == SILENCE_OBSERVED] if since else []
         )

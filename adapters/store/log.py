@@ -72,11 +72,13 @@ class EventStore:
             return await reader.read_directories(connection, upto, enterprise)
 
     async def unsettled_calls(
-        self, chats: Sequence[tuple[str, int, int]], lately: float
+        self, chats: Sequence[tuple[str, int, int]], lately: float, upto: int
     ) -> list[tuple[str, str]]:
-        """Calls that may still need something done, and all of the last ``lately`` seconds."""
+        """Calls that may still need something done, and all of the last ``lately`` seconds before ``upto``."""
         async with self._connection() as connection:
-            return await reader.unsettled_calls(connection, chats, UNSHOWN_WINDOW, timedelta(seconds=lately))
+            return await reader.unsettled_calls(
+                connection, chats, UNSHOWN_WINDOW, timedelta(seconds=lately), upto
+            )
 
     async def read_stream(self, enterprise: str, stream: str) -> list[Fact]:
         """All facts of one stream, by version."""

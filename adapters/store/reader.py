@@ -12,7 +12,7 @@ from adapters.archive.index import Stream, places_of
 from adapters.store.partitions import OF_DIRECTORY, month_of
 from calls.events import EventError, read_event
 from calls.exchange import FORGET_SILENT_AFTER, Belonging
-from calls.facts import DIRECTORY_STREAM, Fact, bridge_stream, delivery_stream, leg_stream
+from calls.facts import DIRECTORY_STREAM, NEWEST, Fact, bridge_stream, delivery_stream, leg_stream
 from calls.order import in_order, place_between
 from calls.switchboard import Visit
 from projections.ports import Checkpoint
@@ -126,13 +126,18 @@ UNION
 SELECT enterprise, substr(stream, 5) FROM facts WHERE position > $6 AND kind = 'silence_observed'
 """
 
-# The newest fact that is older than the window. From the end backwards: min() of what is in the window would be
-# looked for from the first fact on.
-RECENT = """
-WITH latest AS MATERIALIZED (SELECT recorded_at - $1::interval AS at FROM facts ORDER BY position DESC LIMIT 1)
+# The newest fact that is older than the window before a position. From the end backwards: min() of what is in the
+# window would be looked for from the first fact on.
+BEFORE_WINDOW = """
+WITH latest AS MATERIALIZED (
+    SELECT recorded_at - $1::interval AS at FROM facts WHERE position <= $2 ORDER BY position DESC LIMIT 1
+)
 SELECT greatest(0, (
-    SELECT position FROM facts WHERE recorded_at <= (SELECT at FROM latest) ORDER BY position DESC LIMIT 1
-), (SELECT max(last_position) FROM archived WHERE last_recorded_at <= (SELECT at FROM latest)))
+    SELECT position FROM facts WHERE position <= $2 AND recorded_at <= (SELECT at FROM latest)
+    ORDER BY position DESC LIMIT 1
+), (
+    SELECT max(last_position) FROM archived WHERE last_position <= $2 AND last_recorded_at <= (SELECT at FROM latest)
+))
 """
 
 
@@ -297,29 +302,34 @@ async def read_directories(connection: Connection, upto: int, enterprise: str | 
 
 
 async def unsettled_calls(
-    connection: Connection, chats: Sequence[tuple[str, int, int]], window: timedelta, lately: timedelta
+    connection: Connection,
+    chats: Sequence[tuple[str, int, int]],
+    window: timedelta,
+    lately: timedelta,
+    upto: int = NEWEST,
 ) -> list[tuple[str, str]]:
     """(enterprise, UniqueId) of calls that may still need something done, and of legs that make none yet.
 
     ``chats``: (enterprise, chat_id, position since which it is shown calls).
     ``window``: how far back before the newest fact a settled call is looked at whose last state a chat
-    may not have been shown. ``lately``: how far back one is not forgotten whatever was shown of it.
+    may not have been shown. ``lately``: how far back before position ``upto`` one is not forgotten whatever was
+    shown of it.
     """
     rows = await connection.fetch(
         UNSETTLED,
         [enterprise for enterprise, _, _ in chats],
         [str(chat_id) for _, chat_id, _ in chats],
-        await connection.fetchval(RECENT, window),
-        await connection.fetchval(RECENT, lately),
+        await connection.fetchval(BEFORE_WINDOW, window, NEWEST),
+        await connection.fetchval(BEFORE_WINDOW, lately, upto),
         [since for _, _, since in chats],
-        await connection.fetchval(RECENT, FORGET_SILENT_AFTER),
+        await connection.fetchval(BEFORE_WINDOW, FORGET_SILENT_AFTER, upto),
     )
     return [(row[0], row[1]) for row in rows]
 
 
 async def recent_requests(connection: Connection, window: timedelta) -> dict[tuple[str, int], list[float]]:
     """By (enterprise, chat_id), how many seconds ago something was asked of Telegram within the window."""
-    since = await connection.fetchval(RECENT, window)
+    since = await connection.fetchval(BEFORE_WINDOW, window, NEWEST)
     found: dict[tuple[str, int], list[float]] = {}
     for enterprise, chat_id, age in await connection.fetch(REQUESTS, since, window):
         found.setdefault((enterprise, chat_id), []).append(max(age, 0.0))

@@ -32,18 +32,6 @@ UNION SELECT enterprise, unique_id FROM {call_legs} WHERE lost
 UNION SELECT enterprise, substr(stream, 5) FROM facts
 WHERE position > $2 AND position <= $3 AND kind = 'silence_observed'
 """
-# The newest fact that is older than the window before a position; from the end backwards, as reader.RECENT.
-BEFORE_WINDOW: Final = """
-WITH latest AS MATERIALIZED (
-    SELECT recorded_at - $1::interval AS at FROM facts WHERE position <= $2 ORDER BY position DESC LIMIT 1
-)
-SELECT greatest(0, (
-    SELECT position FROM facts WHERE position <= $2 AND recorded_at <= (SELECT at FROM latest)
-    ORDER BY position DESC LIMIT 1
-), (
-    SELECT max(last_position) FROM archived WHERE last_position <= $2 AND last_recorded_at <= (SELECT at FROM latest)
-))
-"""
 # The last fact before a time; no recovered one that occurred since stands before it, whatever clocks did.
 BEFORE_TIME: Final = """
 SELECT least(coalesce((
@@ -164,8 +152,8 @@ class CallReading:
     async def unforgotten(self, upto: int) -> list[tuple[str, str]]:
         """Open and newly settled calls, and legs that make no call yet."""
         async with self.connection() as connection:
-            since = await connection.fetchval(BEFORE_WINDOW, reader.UNFORGOTTEN_WINDOW, upto)
-            silent = await connection.fetchval(BEFORE_WINDOW, FORGET_SILENT_AFTER, upto)
+            since = await connection.fetchval(reader.BEFORE_WINDOW, reader.UNFORGOTTEN_WINDOW, upto)
+            silent = await connection.fetchval(reader.BEFORE_WINDOW, FORGET_SILENT_AFTER, upto)
             rows = await connection.fetch(self.sql(UNFORGOTTEN), since, silent, upto)
             return [(row[0], row[1]) for row in rows]
 

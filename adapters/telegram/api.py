@@ -7,7 +7,7 @@ has it.
 import asyncio
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
@@ -29,6 +29,9 @@ from otel.redaction import redact_text
 # Connect and wait for a free connection 3 s, each read 10 s; all of it never more than TOTAL seconds.
 TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0, pool=3.0)
 TOTAL: Final = 15.0
+LEAVING: Final = "http11.send_request_headers.started"
+"""What httpcore tells when it has a connection and is about to write."""
+Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 POLL: Final = 25
 """Seconds for which Telegram keeps a question for updates open while there are none."""
 
@@ -112,7 +115,13 @@ class BotApi:
     """
 
     def __init__(
-        self, token: Secret | str, base_url: str, client: httpx.AsyncClient, *, total: float = TOTAL
+        self,
+        token: Secret | str,
+        base_url: str,
+        client: httpx.AsyncClient,
+        *,
+        total: float = TOTAL,
+        trace: Trace | None = None,
     ) -> None:
         self._token = token if isinstance(token, Secret) else Secret(token)
         if not _TOKEN.fullmatch(self._token.reveal()):
@@ -120,11 +129,21 @@ class BotApi:
         self._base = base_url.rstrip("/")
         self._client = client
         self._total = total
+        self._extensions = {"trace": trace} if trace else {}
         self.key = blake2b(f"{self._base}/{self._token.reveal()}".encode(), digest_size=8).hexdigest()
         logging.getLogger("httpx").addFilter(_REDACTION)
 
     def __repr__(self) -> str:
         return f"BotApi({self.key})"
+
+    def paced(self, go: Callable[[], Awaitable[None]]) -> "BotApi":
+        """The same bot, each of whose requests waits for ``go`` once it has a connection and could leave."""
+
+        async def trace(event: str, _: Mapping[str, Any]) -> None:
+            if event == LEAVING:
+                await go()
+
+        return BotApi(self._token, self._base, self._client, total=self._total, trace=trace)
 
     async def send_message(
         self,
@@ -223,6 +242,7 @@ class BotApi:
                     content=msgspec.json.encode(fields),
                     headers={"Content-Type": "application/json"},
                     timeout=_patient(patience) if patience else TIMEOUT,
+                    extensions=self._extensions,
                 )
         except (
             httpx.ConnectError,

@@ -52,8 +52,6 @@ Observe = Callable[[str, str, float], None]
 """Method, outcome ("ok" or the reason of an error), seconds."""
 Heard = Callable[[TelegramError | None], None]
 """Told how each request ended, before it is recorded."""
-Go = Callable[[], Awaitable[None]]
-"""Returns when a request that had its turn may leave."""
 
 
 class Log(Protocol):
@@ -133,19 +131,19 @@ class Courier:
         self._observe = observe
         self._tracing = tracing
 
-    async def perform(self, bot: BotApi, job: Job, action: Action, heard: Heard, go: Go) -> Verdict:
+    async def perform(self, bot: BotApi, job: Job, action: Action, heard: Heard) -> Verdict:
         """Ask once, record the result (however long the store takes), and say how to go on."""
         match action:
             case Send(post) | Ring(post):
-                return await self._send(bot, job, post, heard, go)
+                return await self._send(bot, job, post, heard)
             case Edit(post, message_id):
-                return await self._edit(bot, job, post, message_id, heard, go)
+                return await self._edit(bot, job, post, message_id, heard)
             case Withdraw(post, message_id):
-                return await self._withdraw(bot, job, post, message_id, heard, go)
+                return await self._withdraw(bot, job, post, message_id, heard)
             case GiveUp(post):
                 return await self._refused(job, post, Ambiguous("sendMessage", "no answer, again and again"))
 
-    async def _send(self, bot: BotApi, job: Job, post: Post, heard: Heard, go: Go) -> Verdict:
+    async def _send(self, bot: BotApi, job: Job, post: Post, heard: Heard) -> Verdict:
         intent = DeliveryIntended(post.call_id, job.chat_id, job.hash, self._new_id())
         fact = self._fact(job, intent, expected_version=post.version)
         try:
@@ -154,7 +152,6 @@ class Courier:
             return Verdict("stale") if job.reply_to is None else await self._learn(job, post)
         except StoreUnavailable:
             return Verdict("again")
-        await go()
         text, html = _content(job)
         request = bot.send_message(
             job.chat_id, text, html=html, silent=job.silent, markup=_buttons(job), reply_to=job.reply_to
@@ -185,10 +182,7 @@ class Courier:
             post = fold_delivery(post, fact)
         return Verdict("done", post)
 
-    async def _edit(
-        self, bot: BotApi, job: Job, post: Post, message_id: int, heard: Heard, go: Go
-    ) -> Verdict:
-        await go()
+    async def _edit(self, bot: BotApi, job: Job, post: Post, message_id: int, heard: Heard) -> Verdict:
         text, html = _content(job)
         request = bot.edit_message_text(job.chat_id, message_id, text, html=html, markup=_buttons(job))
         answer = await self._ask("editMessageText", job, request, heard)
@@ -213,10 +207,7 @@ class Courier:
                 return Verdict("given_up", post)
         return _go_on(job, answer, post)
 
-    async def _withdraw(
-        self, bot: BotApi, job: Job, post: Post, message_id: int, heard: Heard, go: Go
-    ) -> Verdict:
-        await go()
+    async def _withdraw(self, bot: BotApi, job: Job, post: Post, message_id: int, heard: Heard) -> Verdict:
         if message_id in job.locked:
             request = bot.edit_message_text(job.chat_id, message_id, POINTER[job.language], html=False)
             answer = await self._ask("editMessageText", job, request, heard)

@@ -2,8 +2,8 @@
 
 AsyncLimiter is a leaky bucket: within any window of W seconds it lets through its size plus what drains in W.
 So size and drain together, not each, are kept within the limit. A request takes from all its buckets at one moment,
-however long it waited for one of them. Between that and its going out its intent is stored, for many at once: they
-would go out together, so the requests of a bot are counted again as they do.
+however long it waited for one of them. Between that and its leaving its intent is stored and a connection made, for
+many at once: they would leave together, so the requests of a bot are counted again as they do.
 """
 
 import asyncio
@@ -155,7 +155,7 @@ class Budget:
                 await bucket.take()
 
     async def go(self) -> None:
-        """Wait until a request that had its turn may leave: right before it does."""
+        """Wait until a request that had its turn may leave; asked when nothing else is in its way."""
         await self._second.room()
 
     async def taken_over(self, requests: Mapping[int, Sequence[float]], ago: float) -> None:

@@ -241,8 +241,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             return None
         budget = self._budget(bot)
         await budget.turn(chat_id)
-        await budget.go()
-        return bot if bot is self._bot(queue) else None
+        return bot.paced(budget.go) if bot is self._bot(queue) else None
 
     def told(self, enterprise: str, chat_id: int, error: TelegramError | None) -> None:
         """What became of a request that had its ``turn``, None for well: the cards heed it as if it were theirs."""
@@ -476,7 +475,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         self._in_flight[card.key] += 1
         queue.busy = True
         try:
-            verdict = await self._courier.perform(bot, job, step.action, passage.told, self._budget(bot).go)
+            paced = bot.paced(self._budget(bot).go)
+            verdict = await self._courier.perform(paced, job, step.action, passage.told)
         finally:
             queue.busy = False
             self._in_flight[card.key] -= 1

@@ -18,9 +18,11 @@ from adapters.store.log import EventStore
 from adapters.store.tables import CallTables
 from calls.deliveries import DeliveryIntended, DeliverySent, DeliveryWithdrawn, write_delivery
 from calls.directory import DirectoryChange
+from calls.exchange import Belonging
 from calls.facts import (
     DIRECTORY_CHANGED,
     DIRECTORY_STREAM,
+    NEWEST,
     SILENCE_OBSERVED,
     Fact,
     NewFact,
@@ -338,7 +340,7 @@ async def test_directories_of_all_enterprises_in_order(store):
 
 async def unsettled(store: Store) -> list[str]:
     return sorted(
-        call_id for _, call_id in await store.log.unsettled_calls([(*chat, 0) for chat in CHATS], 0)
+        call_id for _, call_id in await store.log.unsettled_calls([(*chat, 0) for chat in CHATS], 0, NEWEST)
     )
 
 
@@ -353,7 +355,7 @@ async def test_a_settled_call_is_unsettled_until_its_last_state_was_shown(store)
     await store.put([start(A), sent(A), hangup(A)])
     await store.project()
     assert await unsettled(store) == [A], "the end was not shown yet"
-    assert await store.log.unsettled_calls([], 0) == [], "nobody is to be shown it"
+    assert await store.log.unsettled_calls([], 0, NEWEST) == [], "nobody is to be shown it"
     await store.put([intended(A)])
     assert await unsettled(store) == [A], "an intent alone shows nothing"
     await store.put([sent(A, chat_id=2002)])
@@ -389,12 +391,13 @@ async def test_whose_leg_is_whose_is_told_as_the_tables_have_it(store):
     await store.put([start(A), arrival("bridge", B, "X"), arrival("bridge", A, "X"), start(C)])
     assert await store.reader.whose([(ENTERPRISE, A)]) == {}
     await store.project()
-    assert await store.reader.whose([(ENTERPRISE, B)]) == {(ENTERPRISE, A): A, (ENTERPRISE, B): A}
-    assert await store.log.whose([(ENTERPRISE, C)]) == {(ENTERPRISE, C): C}
+    told, alone = Belonging(A, lost=False), Belonging(C, lost=False)
+    assert await store.reader.whose([(ENTERPRISE, B)]) == {(ENTERPRISE, A): told, (ENTERPRISE, B): told}
+    assert await store.log.whose([(ENTERPRISE, C)]) == {(ENTERPRISE, C): alone}
 
 
 async def test_nothing_is_unsettled_in_an_empty_store(store):
-    assert await store.log.unsettled_calls([(*chat, 0) for chat in CHATS], 0) == []
+    assert await store.log.unsettled_calls([(*chat, 0) for chat in CHATS], 0, NEWEST) == []
     assert await store.log.projected() == 0
     assert await store.reader.unforgotten(ALL) == []
     assert await store.reader.next(Checkpoint(), 10) == ([], Checkpoint())
@@ -442,7 +445,7 @@ async def test_the_same_scenario_leaves_the_same_to_be_done(scenario, database):
                 legs = await each.reader.unforgotten(ALL)
                 answers.append(
                     (
-                        sorted(await each.log.unsettled_calls([(*chat, 0) for chat in CHATS], 0)),
+                        sorted(await each.log.unsettled_calls([(*chat, 0) for chat in CHATS], 0, NEWEST)),
                         sorted(legs),
                         positions(await each.log.read_calls(legs, CHATS, ALL)),
                         await each.log.projected(),

@@ -320,7 +320,7 @@ async def test_directory_facts_are_found_without_reading_the_months(planned):
 
 @pytest.mark.parametrize("window", [timedelta(minutes=5), timedelta(hours=6)])
 async def test_the_begin_of_a_window_is_found_from_its_end(planned, window):
-    plan = await explain(planned, reader.RECENT, window, analyze=True)
+    plan = await explain(planned, reader.BEFORE_WINDOW, window, NEWEST, analyze=True)
     facts_in_it = window.total_seconds() / 10 * 6
     assert plan.touched("facts") <= facts_in_it + 20
 

@@ -421,6 +421,10 @@ async def test_a_call_that_was_heard_of_lately_is_unsettled_whatever_was_shown_o
         await put(connection, [arrival("9.9")], recorded_at=AT + timedelta(seconds=70))
         chats, window = [("0367", 1001, 0)], timedelta(hours=6)
         assert await unsettled_calls(connection, chats, window, timedelta(seconds=60)) == [("0367", "2.2")]
+        projected = await unsettled_calls(connection, chats, window, timedelta(seconds=60), upto=4)
+        assert sorted(projected) == [("0367", "1.1"), ("0367", "2.2")], (
+            "what comes next may be of what was over then"
+        )
 
 
 async def test_a_lost_leg_is_unsettled_and_an_old_settled_call_is_not_looked_at(database):

@@ -56,6 +56,21 @@ async def test_a_message_is_sent_edited_and_deleted(server, bot):
     assert "disable_notification" not in send.fields
 
 
+async def test_requests_of_a_paced_bot_leave_when_they_may_though_they_have_a_connection(server, bot):
+    reached, may_leave = asyncio.Event(), asyncio.Event()
+
+    async def go():
+        reached.set()
+        await may_leave.wait()
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(bot.paced(go).send_message(1, "later"))
+        await reached.wait()
+        await bot.send_message(1, "at once")
+        may_leave.set()
+    assert server.standing(1) == ["at once", "later"]
+
+
 async def test_a_message_may_come_without_a_sound(server, bot):
     sent = await bot.send_message(1, "one", silent=True)
     assert server.requests[0].fields["disable_notification"] is True

@@ -606,7 +606,7 @@ async def test_an_observation_that_cannot_be_stored_is_made_again(log, clock):
 
 async def later_fact(acts: Acting) -> None:
     """So much later that no late leg is waited for, something else is stored."""
-    acts.clock.passed += LINGER + 1
+    acts.clock.passed += LINGER + LOOK_AGAIN + 1
     await acts.told(change(DirectoryChange("manager", "159", {"extension": "159"})))
 
 
