@@ -264,6 +264,10 @@ class Enterprise:
         """The directory as it is now."""
         return self.board.directory
 
+    def parted(self, actor: LegActor) -> int:
+        """Position of the last fact by which a leg left the call that this one leads, or 0."""
+        return self.board.parted(actor.unique_id)
+
     def post(self, unique_id: str, mail: Mail) -> None:
         """Mail from one leg to another."""
         self.actor(unique_id).tell(mail)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from actors.mail import Delivered, Follow, Lead, LegChanged, Mail, Part, Restored, Told
-from calls.call import Call
+from calls.call import Call, told_by
 from calls.conversation import conversation
 from calls.deliveries import Post, fold_delivery
 from calls.directory import Directory
@@ -29,6 +29,10 @@ class Desk(Protocol):
     @property
     def directory(self) -> Directory:
         """The enterprise's directory as it is now."""
+        ...
+
+    def parted(self, actor: "LegActor") -> int:
+        """Position of the last fact by which a leg left the call that this one leads, or 0."""
         ...
 
     def post(self, unique_id: str, mail: Mail) -> None:
@@ -195,7 +199,8 @@ class LegActor:
 
     def tell_call(self) -> Call | None:
         """The call as it is now."""
-        return conversation(self.legs(), self.unique_id, self.desk.directory)
+        call = conversation(self.legs(), self.unique_id, self.desk.directory)
+        return told_by(call, self.desk.parted(self)) if call else None
 
     def posts_by_chat(self) -> dict[int, tuple[Post, ...]]:
         """Every known message of this conversation by chat, the one sent first in front."""

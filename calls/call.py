@@ -67,3 +67,8 @@ def seconds(value: timedelta | None) -> Decimal | None:
         return None
     micros = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
     return Decimal(micros).scaleb(-6)
+
+
+def told_by(call: Call, position: int) -> Call:
+    """The call, told by this fact too: somebody left it, which none of its own facts says."""
+    return msgspec.structs.replace(call, last_position=position) if position > call.last_position else call

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from calls.call import Call
+from calls.call import Call, told_by
 from calls.conversation import conversation, tell_call
 from calls.details import Details, details
 from calls.directory import Directory, DirectoryChange
@@ -258,7 +258,8 @@ class Exchange:
         """The call that this leg belongs to, as it is now."""
         leader = self.board.leader(unique_id)
         legs = {leg: self.legs[leg] for leg in self.board.members(leader) if leg in self.legs}
-        return conversation(legs, leader, self.directory) if legs else None
+        call = conversation(legs, leader, self.directory) if legs else None
+        return told_by(call, self.board.parted(leader)) if call else None
 
     def tell(self, quiet_since: datetime | None = None) -> None:
         """Tell the touched calls anew, by the directory as it is now; of a time, those silent since before it."""
@@ -270,7 +271,7 @@ class Exchange:
             members = self.board.members(leader)
             legs = {leg: known[leg] for leg in members if leg in known}
             whole = tell_call(legs, leader, self.directory) if legs else None
-            call = whole[0] if whole else None
+            call = told_by(whole[0], self.board.parted(leader)) if whole else None
             self._place(leader, members, lost=call is None)
             touched.pop(leader, None)
             for leg in members:

@@ -66,15 +66,19 @@ class Move(msgspec.Struct, frozen=True, gc=False):
     new: str
 
 
+LEFT: Final = -1
+"""In the place of a tie: a guest left the conversation that the leg leads."""
+
+
 class Visit(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """That a leg's group became another's guest. It is stored, as what decided it is not known any more later."""
 
     position: int
     """Of the fact by which it was decided."""
     tie: int
-    """Which of the leg's ties it was by."""
+    """Which of the leg's ties it was by, or LEFT."""
     host: str
-    """A leg of the other group."""
+    """A leg of the other group; of the one that left."""
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
@@ -111,7 +115,7 @@ class _Leg(msgspec.Struct, gc=False):
     dialled: bool = False
     ties: tuple[Tie, ...] = ()
     visits: tuple[Visit, ...] = ()
-    """What its group became the guest of by its ties, in this order."""
+    """What its group became the guest of by its ties, and who left it, in this order."""
     traits: tuple[str, ...] = ()
     hung: datetime | None = None
     """When its hangup came."""
@@ -195,7 +199,9 @@ class Switchboard:
         self._placed: Mapping[str, str] = {}
         """While calls are put back: whose leg each is. What was decided beside calls that are not put back stands."""
         self._decided: frozenset[str] = frozenset()
-        """Those of them that are put back: they look for no host, their visits are known."""
+        """Those of them that are put back: their visits are known."""
+        self._undecided: set[str] | None = None
+        """Legs that are put back and placed nowhere: meanwhile they alone look for a host."""
         self._visits: deque[tuple[str, Visit]] = deque()
         """What is to be decided again, in its order."""
         self._surely = False
@@ -311,6 +317,8 @@ class Switchboard:
             leg = _Leg(unique_id, age(unique_id), _Group([unique_id], unique_id), at)
             self._legs[unique_id] = leg
             before[unique_id] = ""
+            if self._undecided is not None and unique_id not in self._decided:
+                self._undecided.add(unique_id)
         counts = self._note(leg, kind, event, at, before)
         channel = event.channel
         known = channel == leg.channel
@@ -322,7 +330,7 @@ class Switchboard:
             self._look_for_host(leg, kind, event, before)
         if not (known and channel):
             self._show(leg, kind, event, before)
-        self._hear(leg, kind, at)
+        self._hear(leg, kind, at, before)
         legs, early = (unique_id,), self._early
         return (
             Route(legs, counts, self._moves(before), early.pop(unique_id, None))
@@ -330,7 +338,9 @@ class Switchboard:
             else Route(legs, counts)
         )
 
-    def _hear(self, leg: _Leg, kind: str, at: datetime) -> None:
+    def _hear(self, leg: _Leg, kind: str, at: datetime, before: dict[str, str]) -> None:
+        if self._visits:
+            self._visit_again(self._position, before)
         group = leg.group
         root = group.top or group
         root.silent, root.last_at = None, at
@@ -341,30 +351,35 @@ class Switchboard:
         """Route a fact of calls that are put back: groups become guests again where they did."""
         if not self._visits:
             return self.route(fact, event)
-        moves = self._visit_again(fact.position - 1)
-        route = self.route(fact, event)
-        if again := self._visit_again(fact.position):
-            for unique_id in route.legs:
-                self._hear(self._legs[unique_id], fact.kind, fact.occurred_at)
-        return msgspec.structs.replace(route, moves=(*moves, *route.moves, *again))
+        before: dict[str, str] = {}
+        self._visit_again(fact.position - 1, before)
+        moves, route = self._moves(before), self.route(fact, event)
+        return msgspec.structs.replace(route, moves=(*moves, *route.moves))
 
     def visits(self, unique_id: str) -> tuple[Visit, ...]:
         """What this leg has tied its group to; nothing for a leg never seen."""
         leg = self._legs.get(unique_id)
         return leg.visits if leg else ()
 
+    def parted(self, unique_id: str) -> int:
+        """Position of the last fact by which somebody left the conversation that this leg leads, or 0."""
+        leg = self._legs.get(unique_id)
+        return max((visit.position for visit in leg.visits if visit.tie == LEFT), default=0) if leg else 0
+
     def begin_placed(self, placed: Mapping[str, str], visits: Mapping[str, Sequence[Visit]]) -> None:
         """Calls are put back from here to ``settle_placed``: whose leg each is, and what each has visited."""
         self._placed = placed
         self._decided = frozenset(unique_id for unique_id in placed if unique_id not in self._legs)
+        self._undecided = set() if placed else None
         known = [(leg, visit) for leg, theirs in visits.items() if leg in self._decided for visit in theirs]
         self._visits = deque(sorted(known, key=lambda one: one[1].position))
 
     def settle_placed(self) -> tuple[Move, ...]:
         """Let legs find the calls that they are placed in, where what made them look again is not here to be told."""
-        moves = self._visit_again(self._visits[-1][1].position) if self._visits else ()
         before: dict[str, str] = {}
-        self._decided = frozenset()
+        if self._visits:
+            self._visit_again(self._visits[-1][1].position, before)
+        self._decided, self._undecided = frozenset(), None
         self._surely = True
         for unique_id, call_id in self._placed.items():
             leg = self._legs.get(unique_id)
@@ -372,21 +387,21 @@ class Switchboard:
                 self._settle(leg.group, before, anew=True)
         self._surely = False
         self._placed = {}
-        return (*moves, *self._moves(before))
+        return self._moves(before)
 
-    def _visit_again(self, upto: int) -> tuple[Move, ...]:
+    def _visit_again(self, upto: int, before: dict[str, str]) -> None:
         """Let groups become the guests that they became by facts up to this position."""
         visits = self._visits
-        before: dict[str, str] = {}
         while visits and visits[0][1].position <= upto:
             unique_id, visit = visits.popleft()
             leg, host = self._legs.get(unique_id), self._legs.get(visit.host)
-            if leg is None or host is None or leg.group.begins or visit.tie >= len(leg.ties):
-                continue  # it is with another call now, that is not here
+            if leg is None:
+                continue
             leg.visits = (*leg.visits, visit)
-            if not host.group.visits(leg.group):
+            if host is None or not 0 <= visit.tie < len(leg.ties):
+                continue  # it is with another call now, that is not here
+            if not leg.group.begins and not host.group.visits(leg.group):
                 self._move_to(leg.group, host.group, (unique_id, leg.ties[visit.tie]), before)
-        return self._moves(before)
 
     def _observe(self, fact: Fact) -> Route:
         unique_id = fact.stream.partition("/")[2]
@@ -612,7 +627,17 @@ class Switchboard:
             new = (group.top or group).leader
             if new != old:
                 moves.append(Move(unique_id, old, new))
+                if old and old != unique_id:
+                    self._note_left(old, unique_id)
         return tuple(moves)
+
+    def _note_left(self, leader: str, unique_id: str) -> None:
+        """Who leads on without this leg shows another call, though none of its own facts is newer."""
+        leg = self._legs.get(leader)
+        if leg is None or leader in self._decided or leg.group.root().leader != leader:
+            return
+        if not leg.visits or (leg.visits[-1].position, leg.visits[-1].tie) != (self._position, LEFT):
+            leg.visits = (*leg.visits, Visit(self._position, LEFT, unique_id))
 
     # weak links, which give way
 
@@ -690,7 +715,7 @@ class Switchboard:
                 return
         elif not anew:
             return
-        if self._decided and not self._decided.isdisjoint(group.legs):
+        if self._undecided is not None and not self._undecided.issuperset(group.legs):
             return
         for unique_id in group.legs:
             leg = self._legs[unique_id]

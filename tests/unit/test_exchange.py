@@ -306,6 +306,20 @@ def test_what_is_put_back_is_not_decided_again():
     assert apart.board.leader(C) == C
 
 
+def test_a_call_that_loses_a_leg_is_told_by_the_fact_that_took_it_also_when_it_is_put_back():
+    order = facts([start(A), enter(A, "X", 1), mobile(C, 3), start(C, 4), hangup(A, 5)])
+    exchange = exchange_of(order[:3])
+    assert exchange.take().legs[C].call_id == A
+    exchange.apply(order[3])
+    changes = exchange.take()
+    assert (set(changes.calls), changes.calls[A].last_position) == ({A, C}, order[3].position)
+    again = Exchange(DIRECTORY)
+    assert again.wake(order[:2], {A: changes.legs[A]}) == []
+    assert again.call(A) == changes.calls[A]
+    again.apply(order[4])
+    assert again.take().calls[A].last_position == order[4].position
+
+
 def test_a_call_that_is_over_for_long_takes_part_in_nothing_new_whether_it_is_in_memory_or_not():
     gone = [start(A), enter(A, "X", 1), hangup(A, 5)]
     late = [enter(B, "X", 130, CallerIDNum="151"), enter(C, "X", 131)]

@@ -36,6 +36,9 @@ class Desk:
     def directory(self) -> Directory:
         return DIRECTORY
 
+    def parted(self, actor: LegActor) -> int:
+        return 0
+
     def actor(self, unique_id: str) -> LegActor:
         if unique_id not in self.actors:
             self.actors[unique_id] = LegActor(unique_id, self)

@@ -36,7 +36,7 @@ async def outbox():
 async def test_nobody_speaks_before_this_instance_leads_or_without_a_bot(outbox):
     assert await outbox.turn("0367", 1) is None
     outbox.resume()
-    assert (await outbox.turn("0367", 1)) is outbox._bots["0367"]
+    assert (await outbox.turn("0367", 1)).key == outbox._bots["0367"].key
     assert await outbox.turn("0368", 1) is None
 
 
