@@ -29,8 +29,8 @@ from otel.redaction import redact_text
 # Connect and wait for a free connection 3 s, each read 10 s; all of it never more than TOTAL seconds.
 TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0, pool=3.0)
 TOTAL: Final = 15.0
-LEAVING: Final = "http11.send_request_headers.started"
-"""What httpcore tells when it has a connection and is about to write."""
+LEAVING: Final = "http11.send_request_body.started"
+"""What httpcore tells when the connection is there, the head is written, and the body is about to be."""
 Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 POLL: Final = 25
 """Seconds for which Telegram keeps a question for updates open while there are none."""
