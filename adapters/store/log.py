@@ -62,7 +62,7 @@ class EventStore:
             return await reader.read_calls(connection, legs, chats, upto, call_of=whose)
 
     async def whose(self, legs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Belonging]:
-        """The call id of each leg of the calls that these legs belong to."""
+        """The place of each leg of the calls that these legs belong to."""
         async with self._connection() as connection:
             return await reader.whose(connection, legs)
 

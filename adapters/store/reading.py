@@ -140,7 +140,7 @@ class CallReading:
             )
 
     async def whose(self, legs: Collection[tuple[str, str]]) -> dict[tuple[str, str], Belonging]:
-        """The call id of each leg of the calls that these legs belong to."""
+        """The place of each leg of the calls that these legs belong to."""
         async with self.connection() as connection:
             return await reader.whose(connection, legs, call_legs=f"call_legs{self.suffix}")
 
