@@ -222,11 +222,9 @@ class Enterprise:
     def places(self, unique_ids: Iterable[str]) -> dict[str, Belonging]:
         """Whose leg each of these is that are here."""
         board = self.board
-        return {
-            leg: Belonging(board.leader(leg), lost=False, visits=board.visits(leg))
-            for leg in unique_ids
-            if board.knows(leg)
-        }
+        here = [leg for leg in unique_ids if board.knows(leg)]
+        visits = board.visits(here)
+        return {leg: Belonging(board.leader(leg), lost=False, visits=visits.get(leg, ())) for leg in here}
 
     def _left_by(self, unique_id: str, leader: str) -> str:
         """Whom a leg follows no longer now that it has this leader; itself where nobody has to be told of it."""

@@ -254,9 +254,7 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def is_person(self, number: str) -> bool:
         """True for an extension that is neither department nor FollowMe; nobody need have named it."""
-        return (
-            numbers.is_extension(number) and number not in self.departments and number not in self.follow_mes
-        )
+        return numbers.is_extension(number) and number not in self._nobodys
 
     def department(self, number: str) -> Department | None:
         """The department that this number rings."""
@@ -283,6 +281,16 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return found
 
     @cached_property
+    def _line_ids(self) -> frozenset[str]:
+        """A set answers sooner than what it is made of, and every number of every event is asked for."""
+        return frozenset(self.lines)
+
+    @cached_property
+    def _nobodys(self) -> frozenset[str]:
+        """Extensions of departments and FollowMes, likewise."""
+        return frozenset((*self.departments, *self.follow_mes))
+
+    @cached_property
     def _stand_for(self) -> dict[tuple[str, ...], frozenset[str]]:
         """What was asked of this directory: filters are asked for every state of every call."""
         return {}
@@ -303,7 +311,7 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def e164(self, raw: str, line_id: str | None = None) -> str | None:
         """E.164 of an outside number as it came on a line, None for what is none (numbers.to_e164)."""
-        if not raw or raw.strip() in self.lines:
+        if not raw or raw.strip() in self._line_ids:
             return None
         return numbers.to_e164(raw, self.profile.country, self.transform(line_id) if line_id else "")
 

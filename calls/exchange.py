@@ -209,8 +209,10 @@ class Exchange:
             self._sweep(fact.occurred_at)
 
     def _fold(self, fact: Fact, find: Callable[[Fact, Event | None], Route]) -> None:
-        event = reread_event(fact.body) if fact.kind in _EVENTS else None
-        if event is None and fact.kind not in _NOTED:
+        event: Event | None = None
+        if fact.kind in _EVENTS:
+            event = reread_event(fact.body)
+        elif fact.kind not in _NOTED:
             return
         legs, touched = self.legs, self._touched
         route = find(fact, event)
@@ -303,10 +305,10 @@ class Exchange:
         found = leader in self._lost and not lost
         (self._lost.add if lost else self._lost.discard)(leader)
         place, placed, touched = Belonging(leader, lost), self._placed, self._touched
+        visits = self.board.visits(members)
         for leg in members:
             if found or leg in touched:
-                visits = self.board.visits(leg)
-                mine = Belonging(leader, lost, visits) if visits else place
+                mine = Belonging(leader, lost, visits[leg]) if leg in visits else place
                 if placed.get(leg) != mine:
                     placed[leg] = self._moved[leg] = mine
 
@@ -340,15 +342,15 @@ class Exchange:
     def _forget(self, unique_id: str) -> None:
         leader = self.board.leader(unique_id)
         members = self.board.members(leader)
-        places = {leg: Belonging(leader, False, self.board.visits(leg)) for leg in members}
+        # Whoever wakes it before the next take() must find all of it: the tables do not know it yet.
+        if leader in self._lost or not self._moved.keys().isdisjoint(members):
+            visits = self.board.visits(members)
+            self._moved |= {leg: Belonging(leader, False, visits.get(leg, ())) for leg in members}
         self.board.forget(members)
         self._ended.pop(leader, None)
         self._rows.discard(leader)
-        # Whoever wakes it before the next take() must find all of it: the tables do not know it yet.
-        untold = leader in self._lost or not self._moved.keys().isdisjoint(members)
-        for leg in members:
-            self.legs.pop(leg, None)
-            self._placed.pop(leg, None)
-        if untold:
-            self._moved |= places
         self._lost.discard(leader)
+        legs, placed = self.legs, self._placed
+        for leg in members:
+            legs.pop(leg, None)
+            placed.pop(leg, None)

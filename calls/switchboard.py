@@ -53,7 +53,6 @@ MOST_EARLY: Final = 256
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 
 _OF_BRIDGES: Final = frozenset({"bridge_create", "bridge_destroy"})
-_IN_BRIDGES: Final = frozenset({"bridge", "bridge_leave"})
 _GOING_ON: Final = frozenset({"dial", "bridge", "new_callerid"})
 """Kinds of events by which somebody is rung, or talks."""
 
@@ -103,6 +102,8 @@ class _Leg(msgspec.Struct, gc=False):
     age: tuple[int, int, str]
     group: "_Group"
     first_at: datetime
+    alone: Route
+    """Where most of its facts go: to this leg."""
     rank: int = 3
     """0: has a start; 1: a dial that began a call; 2: the caller's channel; 3: anything else; 4: to a mobile."""
     bridge: str = ""
@@ -284,11 +285,11 @@ class Switchboard:
     def forget(self, unique_ids: Iterable[str]) -> None:
         """Let go of legs whose call is settled; a later fact of theirs wakes them from the store."""
         gone = {unique_id: leg for unique_id in unique_ids if (leg := self._legs.pop(unique_id, None))}
+        bridges = self._bridges
         for unique_id, leg in gone.items():
             for name in leg.bridges:
-                bridge = self._bridges.get(name)
-                if bridge is not None and bridge.seen.keys() <= gone.keys():
-                    del self._bridges[name]
+                if (bridge := bridges.get(name)) is not None and bridge.seen.keys() <= gone.keys():
+                    del bridges[name]
             for name in leg.pairs:
                 if self._pairs.get(name) in gone:
                     del self._pairs[name]
@@ -298,51 +299,53 @@ class Switchboard:
             _drop(self._known, leg.traits, unique_id)
             for tie in leg.ties:
                 _drop(self._tied, _names(tie), unique_id)
-            if leg.group.host is not None and leg.group.host.legs[0] not in gone:
+            host = leg.group.host
+            if host is not None and host.legs[0] not in gone:
                 self._leave_host(leg.group)
 
     def route(self, fact: Fact, event: Event | None) -> Route:
         """Fold one fact and say whom it concerns. ``event`` is None for what is no event of a host."""
         if event is None:
             return self._observe(fact)
-        unique_id, kind, at = event.unique_id.strip(), fact.kind, fact.occurred_at
+        unique_id, kind = event.unique_id.strip(), fact.kind
         if kind in _OF_BRIDGES and (event.bridge_id.strip() or not unique_id):
-            return self._whole_bridge(kind, event.bridge_id.strip(), at)
+            return self._whole_bridge(kind, event.bridge_id.strip(), fact.occurred_at)
         if not unique_id:
             return NOWHERE
         before: dict[str, str] = {}
-        self._now, self._position = at, fact.position
+        self._position = fact.position
+        at = self._now = fact.occurred_at
         leg = self._legs.get(unique_id)
         if leg is None:
-            leg = _Leg(unique_id, age(unique_id), _Group([unique_id], unique_id), at)
-            self._legs[unique_id] = leg
+            leg = self._meet(unique_id, at)
             before[unique_id] = ""
-            if self._undecided is not None and unique_id not in self._decided:
-                self._undecided.add(unique_id)
-        counts = self._note(leg, kind, event, at, before)
-        channel = event.channel
-        known = channel == leg.channel
-        if event.linked_id or (channel and not known):
+        channel, rings = event.channel, kind == "new_callerid"
+        # Of what it says of itself while it rings, nothing is looked at below but which half of a pair it is.
+        news = not channel or (channel != leg.channel and (not rings or bool(read_channel(channel).pair)))
+        counts = rings or self._note(leg, kind, event, at, before)
+        if event.linked_id or (channel and news):
             self._join_named(leg, event, before)
-        if kind in _IN_BRIDGES:
-            leg.channel = channel
-        if not leg.group.begins:
+        group = leg.group
+        if not group.begins:
             self._look_for_host(leg, kind, event, before)
-        if not (known and channel):
+        if news:
             self._show(leg, kind, event, before)
-        self._hear(leg, kind, at, before)
-        legs, early = (unique_id,), self._early
-        return (
-            Route(legs, counts, self._moves(before), early.pop(unique_id, None))
-            if before
-            else Route(legs, counts)
-        )
-
-    def _hear(self, leg: _Leg, kind: str, at: datetime, before: dict[str, str]) -> None:
         if self._visits:
             self._visit_again(self._position, before)
-        group = leg.group
-        root = group.top or group
+        self._hear(group.top or group, kind, at)
+        if before or not counts:
+            return Route((unique_id,), counts, self._moves(before), self._early.pop(unique_id, None))
+        return leg.alone
+
+    def _meet(self, unique_id: str, at: datetime) -> _Leg:
+        """A leg that was never seen."""
+        if self._undecided is not None and unique_id not in self._decided:
+            self._undecided.add(unique_id)
+        group, alone = _Group([unique_id], unique_id), Route((unique_id,))
+        leg = self._legs[unique_id] = _Leg(unique_id, age(unique_id), group, at, alone)
+        return leg
+
+    def _hear(self, root: _Group, kind: str, at: datetime) -> None:
         root.silent, root.last_at = None, at
         if kind in _GOING_ON and self._legs[root.leader].hung is not None:
             root.went_on = True
@@ -356,10 +359,10 @@ class Switchboard:
         moves, route = self._moves(before), self.route(fact, event)
         return msgspec.structs.replace(route, moves=(*moves, *route.moves))
 
-    def visits(self, unique_id: str) -> tuple[Visit, ...]:
-        """What this leg has tied its group to; nothing for a leg never seen."""
-        leg = self._legs.get(unique_id)
-        return leg.visits if leg else ()
+    def visits(self, unique_ids: Iterable[str]) -> dict[str, tuple[Visit, ...]]:
+        """What each of these legs has tied its group to; without those that have not, or were never seen."""
+        legs = self._legs
+        return {one: leg.visits for one in unique_ids if (leg := legs.get(one)) is not None and leg.visits}
 
     def parted(self, unique_id: str) -> int:
         """Position of the last fact by which somebody left the conversation that this leg leads, or 0."""
@@ -428,11 +431,12 @@ class Switchboard:
         rank, bridges, counts = leg.rank, leg.bridges, True
         match kind:
             case "bridge_leave":
-                leg.group.leaves = True
+                leg.group.leaves, leg.channel = True, event.channel
                 self._leave(leg, event.bridge_id.strip())
             case "bridge":
                 if rank > 2 and self._is_callers_channel(event, rank):
                     leg.rank = 2
+                leg.channel = event.channel
                 counts = self._enter(leg, event.bridge_id.strip(), event.connected.strip())
             case "dial":
                 leg.dialled = True
@@ -681,12 +685,13 @@ class Switchboard:
         for unique_id in tuple(self._tied[trait]):
             leg = self._legs[unique_id]
             group = leg.group
-            if leg.first_at > self._now or self.forgets(unique_id, self._now):
-                continue  # it came later: a call is being woken; or long ago
-            if leg.hung is not None and self._is_past(group.root()):
+            if group.host is not None and not group.unsure:
                 continue
-            if (group.host is None or group.unsure) and self._is_candidate(newcomer, trait, leg):
-                self._settle(group, before, anew=True)
+            if leg.first_at > self._now or not self._is_candidate(newcomer, trait, leg):
+                continue  # it came later: a call is being woken
+            if self.forgets(unique_id, self._now) or (leg.hung is not None and self._is_past(group.root())):
+                continue
+            self._settle(group, before, anew=True)
 
     def _is_candidate(self, newcomer: _Leg, trait: str, leg: _Leg) -> bool:
         """Whether the newcomer's call may be what ``leg`` looks for, and is not the one it has found."""
@@ -746,33 +751,36 @@ class Switchboard:
 
     def _find(self, leg: _Leg, tie: Tie) -> _Group | None:
         """The one running call that fits; None where none does, or two equally well."""
-        legs, mine = self._legs, leg.group
+        known = self._known.get(tie.key)
+        if known is None:
+            return None
+        legs, mine, now = self._legs, leg.group, self._now
         decided: set[str] = set()
         fitting: dict[str, _Leg] = {}
-        for other in reversed(self._known.get(tie.key, ())):
+        for other in reversed(known):
             host = legs[other]
             group = host.group
-            root = group.top or group
-            if root.leader in decided or host.first_at > self._now or group.visits(mine):
+            leader = (root := group.top or group).leader
+            if leader in decided or host.first_at > now or group is mine:
                 continue  # what came later than the fact that is told: a call is being woken
-            if self._is_apart(other, leg.unique_id):
+            if (group.host is not None and group.visits(mine)) or not self._may_host(host, leg, tie):
                 continue
-            if not self._surely and self._is_over(root, leg, tie):
-                decided.add(root.leader)
-            elif self._may_host(host, leg, tie):
-                decided.add(root.leader)
-                fitting[root.leader] = host
+            if self._placed and self._is_apart(other, leg.unique_id):
+                continue
+            decided.add(leader)
+            if self._surely or not self._is_over(root, leg, tie):
+                fitting[leader] = host
         if fitting and tie.why == "channel" and tie.hint:
             fitting = self._where(fitting, tie.hint)
         if not fitting:
             return None
-        leader = next(iter(fitting)) if len(fitting) == 1 else self._choose(fitting, tie)
-        return fitting[leader].group if leader else None
+        chosen = next(iter(fitting)) if len(fitting) == 1 else self._choose(fitting, tie)
+        return fitting[chosen].group if chosen else None
 
     def _is_apart(self, one: str, other: str) -> bool:
         """True where it is known that they are legs of two calls."""
         placed = self._placed
-        return bool(placed) and one in placed and other in placed and placed[one] != placed[other]
+        return one in placed and other in placed and placed[one] != placed[other]
 
     def _choose(self, fitting: dict[str, _Leg], tie: Tie) -> str | None:
         """Of several calls that fit, the only one in which the person talks, or the other number takes part too.
@@ -821,14 +829,14 @@ class Switchboard:
         if root.silent is not None:
             return True
         lead = self._legs[root.leader]
-        if lead.hung is not None and self._is_past(root) and not self._is_inside(root):
-            return True
         silent = leg.first_at - (root.last_at or leg.first_at)
         long_ago = silent > BEHIND
         if (lead.hung is None and not long_ago) or self._is_inside(root):
             return False
         if lead.hung is None:
             return root.leaves and silent > EMPTY
+        if self._is_past(root):
+            return True
         if root.went_on and not (root.leaves and tie.why == "hangup"):
             return long_ago
         epoch = leg.age[0]
@@ -845,7 +853,7 @@ class Switchboard:
 
     def _is_inside(self, root: _Group) -> bool:
         """Somebody is in a bridge, as far as a host tells who leaves."""
-        groups = root.all()
+        groups = root.all() if root.guests else (root,)
         for group in groups:
             if group.leaves:
                 break
@@ -860,9 +868,10 @@ class Switchboard:
 
     def _visit_host(self, group: _Group, host: _Group, tied: tuple[str, Tie] | None) -> None:
         top = host.top or host
-        group.host, group.tied = host, tied
-        for one in group.all():
-            one.top = top
+        group.host, group.tied, group.top = host, tied, top
+        if group.guests:
+            for one in group.all():
+                one.top = top
         lead = self._legs[top.leader]
         alone = tied is not None and tied[1].why == "channel"
         group.unsure = lead.hung is not None or (alone and lead.rank != 1)
@@ -894,6 +903,7 @@ def _names(tie: Tie) -> tuple[str, ...]:
 def _drop(index: dict[str, list[str]], names: Iterable[str], unique_id: str) -> None:
     for name in names:
         known = index[name]
-        known.remove(unique_id)
-        if not known:
+        if len(known) > 1:
+            known.remove(unique_id)
+        else:
             del index[name]

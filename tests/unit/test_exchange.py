@@ -300,7 +300,7 @@ def test_what_is_put_back_is_not_decided_again():
     assert legs[C] == Belonging(A, lost=False, visits=(Visit(position=2, tie=0, host=A),))
     again, apart = Exchange(DIRECTORY), Exchange(DIRECTORY)
     assert again.refold(order, legs) == []
-    assert (again.board.leader(C), again.board.visits(C)) == (A, legs[C].visits)
+    assert (again.board.leader(C), again.board.visits([C])) == (A, {C: legs[C].visits})
     assert again.board.last_heard(A) == order[-1].occurred_at
     assert apart.refold(order, {A: legs[A], C: Belonging(C, lost=False)}) == []
     assert apart.board.leader(C) == C
