@@ -61,13 +61,13 @@ _HOSTS: Final = _Put("hosts", HostRow.__struct_fields__, ("enterprise",), of_cal
 class Puts:
     """Writes what a batch changed into one set of tables: those of the projections ``names``.
 
-    ``calls``: with the calls, their legs and shares; without them only what stands beside them.
+    ``calls``: with the calls, their legs and shares; without them only what is of no call.
     """
 
     def __init__(self, suffix: str, names: Collection[Name], *, calls: bool = True) -> None:
         wanted = {_LEGS: "legs", _SHARES: "agents", _HOSTS: "hosts"}
-        puts = [_CALLS, _BELONGINGS, *[put for put, name in wanted.items() if name in names]]
-        self._puts = [put for put in puts if calls or not put.of_calls]
+        self._puts = [_CALLS, _BELONGINGS] if calls else []
+        self._puts += [put for put, name in wanted.items() if name in names and (calls or not put.of_calls)]
         first = 3 if calls else 1
         steps = [step for place, put in enumerate(self._puts, first) for step in put.steps(suffix, place)]
         self._sql = f"WITH {', '.join(steps)} SELECT"

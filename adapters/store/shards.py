@@ -8,7 +8,7 @@ output how far it is, and ends when its input does.
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,12 @@ from adapters.archive.merge import Merged, Recovered
 from adapters.memory import FOLDING, calm_collector
 from adapters.store import reader
 from adapters.store.columns import (
+    BELONGING_COLUMNS,
     CALL_COLUMNS,
     LEG_COLUMNS,
     OF_CALLS,
     SHARE_COLUMNS,
+    belonging_row,
     call_row,
     leg_row,
     share_row,
@@ -34,7 +36,8 @@ from adapters.store.puts import Puts
 from adapters.store.reader import Connection
 from adapters.store.reading import EARLIEST, CallReading
 from adapters.store.tables import columns_of
-from calls.facts import DIRECTORY_CHANGED, NEWEST, UNFOLDED_KINDS, Fact
+from calls.exchange import Belonging
+from calls.facts import DIRECTORY_CHANGED, NEWEST, UNFOLDED_KINDS, Fact, leg_stream
 from calls.order import Order
 from projections.calls import CallsFold
 from projections.live import park_all, project, wake_recent
@@ -141,6 +144,8 @@ class ShardFold:
         self._fold = CallsFold(detailed="legs" in names or "agents" in names)
         self._skipped = [*UNFOLDED_KINDS, *([DIRECTORY_CHANGED] if work.plan.latest else [])]
         self._recovered: dict[str, _Recovered] = {}
+        self._begun: set[tuple[str, str]] = set()
+        """(enterprise, stream) of the legs that the batch is the first to tell of: they have no row to be replaced."""
 
     async def run(self) -> None:
         """Raises UnknownKind, NewerShape, Fenced where another process folds the same shard, ReaderTrouble."""
@@ -219,9 +224,11 @@ class ShardFold:
         exchange = fold.exchange
         for position, enterprise, stream, version, kind, source, at, body in rows:
             fact = Fact(position, enterprise, stream, version, kind, source, at, at, body)
-            if late and fact.enterprise in late:
-                async for earlier in late[fact.enterprise].before(position):
+            if late and enterprise in late:
+                async for earlier in late[enterprise].before(position):
                     await self._apply(earlier)
+            elif version == 1:
+                self._begun.add((enterprise, stream))
             if see:
                 see(fact)
             if kind not in EVENTS:
@@ -268,7 +275,33 @@ class ShardFold:
             if "agents" in names:
                 shares = [share_row(*share) for share in rows.shares]
                 await _copy(connection, f"call_agents{suffix}", SHARE_COLUMNS, shares)
-            await self._puts.write(connection, rows)
+            await _replace_belongings(connection, f"call_legs{suffix}", rows, self._begun)
+            if "hosts" in names:
+                await self._puts.write(connection, rows)
+        self._begun.clear()
+
+
+async def _replace_belongings(
+    connection: Connection, table: str, rows: Rows, begun: Collection[tuple[str, str]]
+) -> None:
+    """Put whose leg is whose in the place of what was told before; by COPY, which takes half of the time of a put."""
+    again = [(number, leg) for number, leg, _ in rows.belongings if (number, leg_stream(leg)) not in begun]
+    if again:
+        await _delete_legs(connection, table, again)
+    records = [_belonging_record(*belonging) for belonging in rows.belongings]
+    await _copy(connection, table, BELONGING_COLUMNS, records)
+
+
+def _belonging_record(enterprise: str, unique_id: str, place: Belonging) -> tuple[object, ...]:
+    *told, visits = belonging_row(enterprise, unique_id, place)
+    return (*told, msgspec.json.encode(visits).decode() if visits else None)
+
+
+async def _delete_legs(connection: Connection, table: str, legs: Sequence[tuple[str, str]]) -> None:
+    await connection.execute(
+        f"DELETE FROM {table} WHERE (enterprise, unique_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))",
+        *columns_of(legs, 2),
+    )
 
 
 async def _replace_legs(
@@ -279,11 +312,7 @@ async def _replace_legs(
         await connection.execute(f"DELETE FROM legs{suffix} source WHERE {OF_CALLS}", *changed)
     legs = {(number, leg.unique_id): leg_row(number, call_id, leg) for number, call_id, leg in rows.legs}
     if legs:
-        await connection.execute(
-            f"DELETE FROM legs{suffix} WHERE (enterprise, unique_id)"
-            " IN (SELECT * FROM unnest($1::text[], $2::text[]))",
-            *columns_of(list(legs), 2),
-        )
+        await _delete_legs(connection, f"legs{suffix}", list(legs))
         await _copy(connection, f"legs{suffix}", LEG_COLUMNS, list(legs.values()))
 
 
