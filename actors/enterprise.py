@@ -23,9 +23,10 @@ from calls.exchange import (
     read_change,
 )
 from calls.facts import DIRECTORY_CHANGED, Fact, leg_stream
+from calls.groups import Move
 from calls.observations import Silence
 from calls.shapes import SHAPES
-from calls.switchboard import REMEMBERED, Move, Switchboard
+from calls.switchboard import REMEMBERED, Switchboard
 from otel import tracing
 from otel.tracing import SpanRef, Tracing
 

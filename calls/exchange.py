@@ -17,9 +17,10 @@ from calls.details import Details, details
 from calls.directory import Directory, DirectoryChange
 from calls.events import Event, reread_event
 from calls.facts import DIRECTORY_CHANGED, EVENT_KINDS, RECORDING_ADDED, SILENCE_OBSERVED, Fact
+from calls.groups import Move, Route, Visit
 from calls.legs import Leg, fold
 from calls.shapes import SHAPES
-from calls.switchboard import EARLIEST, REMEMBERED, REMEMBERED_SILENT, Move, Route, Switchboard, Visit
+from calls.switchboard import EARLIEST, REMEMBERED, REMEMBERED_SILENT, Switchboard
 
 _change = msgspec.json.Decoder(DirectoryChange)
 _EVENTS = frozenset(EVENT_KINDS)

@@ -20,6 +20,7 @@ from calls.channels import read_channel
 from calls.directory import Directory
 from calls.events import Event
 from calls.facts import RECORDING_ADDED, SILENCE_OBSERVED, Fact
+from calls.groups import LEFT, NOWHERE, BoardLeg, Bridge, Group, Move, Route, Visit
 from calls.numbers import is_extension
 from calls.ties import RUNG, Tie, forwarded, ties, traits
 from calls.times import host_end
@@ -57,134 +58,13 @@ _GOING_ON: Final = frozenset({"dial", "bridge", "new_callerid"})
 """Kinds of events by which somebody is rung, or talks."""
 
 
-class Move(msgspec.Struct, frozen=True, gc=False):
-    """A leg that has a new leader. ``old`` is "" for a leg never seen before."""
-
-    unique_id: str
-    old: str
-    new: str
-
-
-LEFT: Final = -1
-"""In the place of a tie: a guest left the conversation that the leg leads."""
-
-
-class Visit(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """That a leg's group became another's guest. It is stored, as what decided it is not known any more later."""
-
-    position: int
-    """Of the fact by which it was decided."""
-    tie: int
-    """Which of the leg's ties it was by, or LEFT."""
-    host: str
-    """A leg of the other group; of the one that left."""
-
-
-class Route(msgspec.Struct, frozen=True, gc=False):
-    """Where a fact goes: ``legs`` fold it; ``counts`` is False for entering a bridge that is no more.
-
-    ``early``: a recording that was there before its leg, to be folded behind the first event of it.
-    """
-
-    legs: tuple[str, ...]
-    counts: bool = True
-    moves: tuple[Move, ...] = ()
-    early: Fact | None = None
-
-
-NOWHERE: Final = Route(())
-
-
-class _Leg(msgspec.Struct, gc=False):
-    """What decides who leads, what it is tied to, and under which names the leg is known."""
-
-    unique_id: str
-    age: tuple[int, int, str]
-    group: "_Group"
-    first_at: datetime
-    alone: Route
-    """Where most of its facts go: to this leg."""
-    rank: int = 3
-    """0: has a start; 1: a dial that began a call; 2: the caller's channel; 3: anything else; 4: to a mobile."""
-    bridge: str = ""
-    """The bridge it is in."""
-    bridges: tuple[str, ...] = ()
-    pairs: tuple[str, ...] = ()
-    linked: tuple[str, ...] = ()
-    channel: str = ""
-    """As told last in a bridge: nothing new is to be learnt from the same again."""
-    dialled: bool = False
-    ties: tuple[Tie, ...] = ()
-    visits: tuple[Visit, ...] = ()
-    """What its group became the guest of by its ties, and who left it, in this order."""
-    traits: tuple[str, ...] = ()
-    hung: datetime | None = None
-    """When its hangup came."""
-    hung_up: datetime | None = None
-    """When it hung up by its host's clock."""
-
-
-class _Group(msgspec.Struct, eq=False):
-    """Legs that strong links join, in the order they came, and the one of them that leads."""
-
-    legs: list[str]
-    leader: str
-    begins: bool = False
-    """It has a beginning of its own: a start, or a dial that is nobody's mobile."""
-    host: "_Group | None" = None
-    top: "_Group | None" = None
-    """Of a guest: the group that leads the conversation, its host or the host's."""
-    guests: "tuple[_Group, ...]" = ()
-    tied: tuple[str, Tie] | None = None
-    """The leg and the tie that made it a guest."""
-    unsure: bool = False
-    """Its host had hung up when it came, or did not dial its number: a running call that fits goes before."""
-    leaves: bool = False
-    """A bridge_leave or bridge_destroy was seen."""
-    last_at: datetime | None = None
-    """When it was heard of last, where it leads."""
-    went_on: bool = False
-    """It was heard of after its leader had hung up: somebody else is rung, or talks (1-4, 1-7)."""
-    silent: datetime | None = None
-    """When silence was observed since the last event."""
-
-    def root(self) -> "_Group":
-        """The group that leads the conversation."""
-        return self.top or self
-
-    def visits(self, other: "_Group") -> bool:
-        """True where ``other`` is this group, its host, or the host's."""
-        group: _Group | None = self
-        while group is not None and group is not other:
-            group = group.host
-        return group is other
-
-    def all(self) -> "Sequence[_Group]":
-        """The group and its guests, and theirs."""
-        if not self.guests:
-            return (self,)
-        found = [self]
-        for group in found:
-            found.extend(group.guests)
-        return found
-
-
-class _Bridge(msgspec.Struct, gc=False):
-    """Who was ever seen in a bridge, who is in it, and whether it is no more."""
-
-    seen: dict[str, str | None]
-    """By leg, whom it saw when it entered; None where it was seen leaving alone."""
-    inside: set[str]
-    destroyed: bool = False
-
-
 class Switchboard:
     """Who belongs to whom in one enterprise."""
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
-        self._legs: dict[str, _Leg] = {}
-        self._bridges: dict[str, _Bridge] = {}
+        self._legs: dict[str, BoardLeg] = {}
+        self._bridges: dict[str, Bridge] = {}
         self._pairs: dict[str, str] = {}
         self._linked: dict[str, str] = {}
         self._known: dict[str, list[str]] = {}
@@ -337,15 +217,15 @@ class Switchboard:
             return Route((unique_id,), counts, self._moves(before), self._early.pop(unique_id, None))
         return leg.alone
 
-    def _meet(self, unique_id: str, at: datetime) -> _Leg:
+    def _meet(self, unique_id: str, at: datetime) -> BoardLeg:
         """A leg that was never seen."""
         if self._undecided is not None and unique_id not in self._decided:
             self._undecided.add(unique_id)
-        group, alone = _Group([unique_id], unique_id), Route((unique_id,))
-        leg = self._legs[unique_id] = _Leg(unique_id, age(unique_id), group, at, alone)
+        group, alone = Group([unique_id], unique_id), Route((unique_id,))
+        leg = self._legs[unique_id] = BoardLeg(unique_id, age(unique_id), group, at, alone)
         return leg
 
-    def _hear(self, root: _Group, kind: str, at: datetime) -> None:
+    def _hear(self, root: Group, kind: str, at: datetime) -> None:
         root.silent, root.last_at = None, at
         if kind in _GOING_ON and self._legs[root.leader].hung is not None:
             root.went_on = True
@@ -426,7 +306,7 @@ class Switchboard:
 
     # what a fact says of its leg
 
-    def _note(self, leg: _Leg, kind: str, event: Event, at: datetime, before: dict[str, str]) -> bool:
+    def _note(self, leg: BoardLeg, kind: str, event: Event, at: datetime, before: dict[str, str]) -> bool:
         """False for entering a bridge that is no more."""
         rank, bridges, counts = leg.rank, leg.bridges, True
         match kind:
@@ -455,7 +335,7 @@ class Switchboard:
             self._join_bridge(leg, leg.bridges[-1], before)
         return counts
 
-    def _rank_by_dial(self, leg: _Leg, event: Event) -> int:
+    def _rank_by_dial(self, leg: BoardLeg, event: Event) -> int:
         if not forwarded(event, self.directory):
             return 1 if self._is_main_dial(event) else leg.rank
         return 4 if leg.rank == 3 or (leg.rank == 2 and leg.pairs) else leg.rank
@@ -475,7 +355,7 @@ class Switchboard:
             return False
         return rank == 3 or not read_channel(event.channel).pair
 
-    def _enter(self, leg: _Leg, name: str, connected: str) -> bool:
+    def _enter(self, leg: BoardLeg, name: str, connected: str) -> bool:
         if not name:
             return True
         bridge = self._bridge(leg, name)
@@ -488,7 +368,7 @@ class Switchboard:
         bridge.inside.add(leg.unique_id)
         return True
 
-    def _is_repeated(self, leg: _Leg, bridge: _Bridge, connected: str) -> bool:
+    def _is_repeated(self, leg: BoardLeg, bridge: Bridge, connected: str) -> bool:
         """An old event delivered again would bring back who left long ago.
 
         Who comes back to a bridge sees somebody else than at first (1-3, 2-9), and does so before the call is over.
@@ -502,7 +382,7 @@ class Switchboard:
         over = root.silent is not None or self._legs[root.leader].hung is not None
         return over and not (root.leaves and bridge.inside)
 
-    def _leave(self, leg: _Leg, name: str) -> None:
+    def _leave(self, leg: BoardLeg, name: str) -> None:
         """Leaving another bridge than the last entered says that it had left that one before (events.md 7)."""
         if name:
             self._bridge(leg, name).inside.discard(leg.unique_id)
@@ -510,13 +390,13 @@ class Switchboard:
             self._bridges[leg.bridge].inside.discard(leg.unique_id)
         leg.bridge = ""
 
-    def _bridge(self, leg: _Leg, name: str) -> _Bridge:
+    def _bridge(self, leg: BoardLeg, name: str) -> Bridge:
         """A bridge that this leg was seen in."""
         bridge = self._bridges.get(name)
         if bridge is None or (
             name not in leg.bridges and all(self.forgets(other, self._now) for other in bridge.seen)
         ):
-            bridge = self._bridges[name] = _Bridge({}, set())
+            bridge = self._bridges[name] = Bridge({}, set())
         if name not in leg.bridges:
             bridge.seen.setdefault(leg.unique_id)
             leg.bridges = (*leg.bridges, name)
@@ -539,14 +419,14 @@ class Switchboard:
 
     # strong links, never undone
 
-    def _join_bridge(self, leg: _Leg, bridge: str, before: dict[str, str]) -> None:
+    def _join_bridge(self, leg: BoardLeg, bridge: str, before: dict[str, str]) -> None:
         """Seen in one bridge (events.md 6)."""
         legs = self._legs
         for other in self._bridges[bridge].seen:
             if (met := legs.get(other)) is not None and met.group is not leg.group:
                 self._join(leg, met, before)
 
-    def _join_named(self, leg: _Leg, event: Event, before: dict[str, str]) -> None:
+    def _join_named(self, leg: BoardLeg, event: Event, before: dict[str, str]) -> None:
         """Two halves of one Local name, one Linkedid (events.md 6)."""
         if (pair := read_channel(event.channel).pair) and pair not in leg.pairs:
             leg.pairs = (*leg.pairs, pair)
@@ -563,7 +443,7 @@ class Switchboard:
             else:
                 self._linked[linked] = leg.unique_id
 
-    def _join(self, leg: _Leg, met: _Leg, before: dict[str, str]) -> None:
+    def _join(self, leg: BoardLeg, met: BoardLeg, before: dict[str, str]) -> None:
         if met.group is leg.group:
             return
         mine, theirs = leg.group, met.group
@@ -586,7 +466,7 @@ class Switchboard:
                 self._remember(mine, before)
                 self._visit_host(mine, host, tied)
 
-    def _merge(self, mine: _Group, theirs: _Group) -> None:
+    def _merge(self, mine: Group, theirs: Group) -> None:
         for moved in theirs.legs:
             self._legs[moved].group = mine
         mine.legs = [*theirs.legs, *mine.legs]
@@ -599,7 +479,7 @@ class Switchboard:
                 guest.host = mine
             mine.guests = (*mine.guests, *theirs.guests)
 
-    def _lead(self, leg: _Leg, before: dict[str, str]) -> None:
+    def _lead(self, leg: BoardLeg, before: dict[str, str]) -> None:
         """The leg's rank has changed."""
         group = leg.group
         leader = group.legs[0]
@@ -615,7 +495,7 @@ class Switchboard:
         mine, theirs = self._legs[one], self._legs[other]
         return mine.rank < theirs.rank or (mine.rank == theirs.rank and mine.age < theirs.age)
 
-    def _remember(self, group: _Group, before: dict[str, str]) -> None:
+    def _remember(self, group: Group, before: dict[str, str]) -> None:
         """Note who leads the conversation of this group and its guests, before that changes."""
         leader = (group.top or group).leader
         for one in group.all() if group.guests else (group,):
@@ -645,7 +525,7 @@ class Switchboard:
 
     # weak links, which give way
 
-    def _show(self, leg: _Leg, kind: str, event: Event, before: dict[str, str]) -> None:
+    def _show(self, leg: BoardLeg, kind: str, event: Event, before: dict[str, str]) -> None:
         """Note by what the event makes the leg's call findable, and let those find it who look for it."""
         for trait in traits(kind, event, leg.unique_id, self.directory):
             if trait not in leg.traits:
@@ -654,7 +534,7 @@ class Switchboard:
                 if trait in self._tied:
                     self._call_guests(trait, leg, before)
 
-    def _look_for_host(self, leg: _Leg, kind: str, event: Event, before: dict[str, str]) -> None:
+    def _look_for_host(self, leg: BoardLeg, kind: str, event: Event, before: dict[str, str]) -> None:
         group, anew = leg.group, bool(before)
         for tie in ties(kind, event, leg.unique_id, self.directory):
             if tie not in leg.ties:
@@ -671,7 +551,7 @@ class Switchboard:
         elif anew or group.tied is not None:
             self._settle(group, before, anew=anew)
 
-    def _look_no_more(self, group: _Group) -> None:
+    def _look_no_more(self, group: Group) -> None:
         """A group with a beginning of its own is nobody's guest."""
         for unique_id in group.legs:
             leg = self._legs[unique_id]
@@ -680,7 +560,7 @@ class Switchboard:
                     _drop(self._tied, _names(tie), unique_id)
                 leg.ties = ()
 
-    def _call_guests(self, trait: str, newcomer: _Leg, before: dict[str, str]) -> None:
+    def _call_guests(self, trait: str, newcomer: BoardLeg, before: dict[str, str]) -> None:
         """Somebody new is known under this number: those who look for it elsewhere may find their call."""
         for unique_id in tuple(self._tied[trait]):
             leg = self._legs[unique_id]
@@ -693,7 +573,7 @@ class Switchboard:
                 continue
             self._settle(group, before, anew=True)
 
-    def _is_candidate(self, newcomer: _Leg, trait: str, leg: _Leg) -> bool:
+    def _is_candidate(self, newcomer: BoardLeg, trait: str, leg: BoardLeg) -> bool:
         """Whether the newcomer's call may be what ``leg`` looks for, and is not the one it has found."""
         root = newcomer.group.root()
         if root is leg.group.root():
@@ -709,7 +589,7 @@ class Switchboard:
                         return True
         return False
 
-    def _settle(self, group: _Group, before: dict[str, str], *, anew: bool) -> None:
+    def _settle(self, group: Group, before: dict[str, str], *, anew: bool) -> None:
         """Keep the host of a group while what ties it holds; else, or where there is something new, find one."""
         if group.tied is not None:
             unique_id, tie = group.tied
@@ -731,12 +611,12 @@ class Switchboard:
                     self._move_to(group, host, (unique_id, tie), before)
                     return
 
-    def _move_to(self, group: _Group, host: _Group, tied: tuple[str, Tie], before: dict[str, str]) -> None:
+    def _move_to(self, group: Group, host: Group, tied: tuple[str, Tie], before: dict[str, str]) -> None:
         self._remember(group, before)
         self._leave_host(group)
         self._visit_host(group, host, tied)
 
-    def _holds(self, leg: _Leg, tie: Tie) -> bool:
+    def _holds(self, leg: BoardLeg, tie: Tie) -> bool:
         """False where the leg has shown since that it is no lone end, or is not alone."""
         if tie.why == "hangup":
             return not (leg.bridges or leg.pairs or leg.dialled)
@@ -749,14 +629,14 @@ class Switchboard:
             )
         return True
 
-    def _find(self, leg: _Leg, tie: Tie) -> _Group | None:
+    def _find(self, leg: BoardLeg, tie: Tie) -> Group | None:
         """The one running call that fits; None where none does, or two equally well."""
         known = self._known.get(tie.key)
         if known is None:
             return None
         legs, mine, now = self._legs, leg.group, self._now
         decided: set[str] = set()
-        fitting: dict[str, _Leg] = {}
+        fitting: dict[str, BoardLeg] = {}
         for other in reversed(known):
             host = legs[other]
             group = host.group
@@ -782,7 +662,7 @@ class Switchboard:
         placed = self._placed
         return one in placed and other in placed and placed[one] != placed[other]
 
-    def _choose(self, fitting: dict[str, _Leg], tie: Tie) -> str | None:
+    def _choose(self, fitting: dict[str, BoardLeg], tie: Tie) -> str | None:
         """Of several calls that fit, the only one in which the person talks, or the other number takes part too.
 
         A mobile's leg follows the dial that rings it: of two calls of one customer it is of the one that dialled last.
@@ -804,12 +684,12 @@ class Switchboard:
                     return leader
         return next(iter(fitting)) if len(fitting) == 1 else None
 
-    def _where(self, fitting: dict[str, _Leg], number: str) -> dict[str, _Leg]:
+    def _where(self, fitting: dict[str, BoardLeg], number: str) -> dict[str, BoardLeg]:
         """The calls in which this number takes part too, or is rung."""
         rung = RUNG + number
         if number not in self._known and rung not in self._known:
             return {}
-        found: dict[str, _Leg] = {}
+        found: dict[str, BoardLeg] = {}
         for leader, host in fitting.items():
             for one in self.members(leader):
                 shown = self._legs[one].traits
@@ -819,12 +699,12 @@ class Switchboard:
         return found
 
     @staticmethod
-    def _may_host(host: _Leg, leg: _Leg, tie: Tie) -> bool:
+    def _may_host(host: BoardLeg, leg: BoardLeg, tie: Tie) -> bool:
         """Who asks or forwards was there first; a click-to-call rings its manager before it dials (1-2)."""
         mine, theirs = leg.age, host.age
         return theirs <= mine or (tie.why == "channel" and host.rank == 1 and theirs[0] - mine[0] <= RINGS)
 
-    def _is_over(self, root: _Group, leg: _Leg, tie: Tie) -> bool:
+    def _is_over(self, root: Group, leg: BoardLeg, tie: Tie) -> bool:
         """The call was over before this leg began: by the host's clock, else by ours."""
         if root.silent is not None:
             return True
@@ -847,11 +727,11 @@ class Switchboard:
             return last > (lead.hung_up + CLOCKS).timestamp()
         return leg.first_at - lead.hung > BEHIND
 
-    def _is_past(self, root: _Group) -> bool:
+    def _is_past(self, root: Group) -> bool:
         """Nothing was heard of the call for so long that it may have been forgotten, if it is over."""
         return self._now - (root.last_at or self._now) > REMEMBERED
 
-    def _is_inside(self, root: _Group) -> bool:
+    def _is_inside(self, root: Group) -> bool:
         """Somebody is in a bridge, as far as a host tells who leaves."""
         groups = root.all() if root.guests else (root,)
         for group in groups:
@@ -866,7 +746,7 @@ class Switchboard:
                     return True
         return False
 
-    def _visit_host(self, group: _Group, host: _Group, tied: tuple[str, Tie] | None) -> None:
+    def _visit_host(self, group: Group, host: Group, tied: tuple[str, Tie] | None) -> None:
         top = host.top or host
         group.host, group.tied, group.top = host, tied, top
         if group.guests:
@@ -877,7 +757,7 @@ class Switchboard:
         group.unsure = lead.hung is not None or (alone and lead.rank != 1)
         host.guests = (*host.guests, group)
 
-    def _leave_host(self, group: _Group) -> None:
+    def _leave_host(self, group: Group) -> None:
         host = group.host
         if host is not None:
             host.guests = tuple([guest for guest in host.guests if guest is not group])
@@ -887,7 +767,7 @@ class Switchboard:
                     guest.top = group
 
 
-def _is_forwarded(leg: _Leg) -> bool:
+def _is_forwarded(leg: BoardLeg) -> bool:
     """It rings somebody's mobile on the way of another call."""
     for tie in leg.ties:
         if tie.why == "dial":

@@ -13,8 +13,8 @@ from adapters.store.partitions import OF_DIRECTORY, month_of
 from calls.events import EventError, read_event
 from calls.exchange import FORGET_SILENT_AFTER, Belonging
 from calls.facts import DIRECTORY_STREAM, NEWEST, Fact, bridge_stream, delivery_stream, leg_stream
+from calls.groups import Visit
 from calls.order import in_order, place_between
-from calls.switchboard import Visit
 from projections.ports import Checkpoint
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy

@@ -24,10 +24,10 @@ from calls.facts import (
     callback_stream,
     leg_stream,
 )
+from calls.groups import Visit
 from calls.observations import Silence, write_silence
 from calls.scenarios import catalogue
 from calls.scenarios.script import CAST
-from calls.switchboard import Visit
 from projections.calls import CallsFold
 from tests.folding import DIRECTORY, ENTERPRISE, EPOCH, facts, played_facts, settled, silences
 from tests.memory_log import MemoryLog, project_all

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from calls.events import read_event
 from calls.facts import SILENCE_OBSERVED, Fact, leg_stream
-from calls.switchboard import BEHIND, Move, Route, Switchboard
+from calls.groups import Move, Route
+from calls.switchboard import BEHIND, Switchboard
 from calls.unique_ids import age, began
 from tests.folding import DIRECTORY
 
