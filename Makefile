@@ -36,8 +36,8 @@ run: setup ## start the service with the sample directory on http://127.0.0.1:80
 
 # Tests share the cores, but for those that run a service or a browser: these have them for themselves.
 test: setup-dev ## the whole suite against a real PostgreSQL
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not alone"
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=10 -m "not alone"
+	$(BIN)/python -m pytest --durations=20 -m alone
 
 soak: setup-dev ## two minutes of calls and faults, once more with kill -9; CALLFOLD_SOAK_SECONDS, CALLFOLD_SOAK_SEED
 	CALLFOLD_SOAK_SECONDS=$${CALLFOLD_SOAK_SECONDS:-120} $(BIN)/python -m pytest -s tests/soak

@@ -55,8 +55,6 @@ class BoardLeg(msgspec.Struct, gc=False):
     age: tuple[int, int, str]
     group: "Group"
     first_at: datetime
-    alone: Route
-    """Where most of its facts go: to this leg."""
     rank: int = 3
     """0: has a start; 1: a dial that began a call; 2: the caller's channel; 3: anything else; 4: to a mobile."""
     bridge: str = ""

@@ -213,16 +213,15 @@ class Switchboard:
         if self._visits:
             self._visit_again(self._position, before)
         self._hear(group.top or group, kind, at)
-        if before or not counts:
+        if before:
             return Route((unique_id,), counts, self._moves(before), self._early.pop(unique_id, None))
-        return leg.alone
+        return Route((unique_id,), counts)
 
     def _meet(self, unique_id: str, at: datetime) -> BoardLeg:
         """A leg that was never seen."""
         if self._undecided is not None and unique_id not in self._decided:
             self._undecided.add(unique_id)
-        group, alone = Group([unique_id], unique_id), Route((unique_id,))
-        leg = self._legs[unique_id] = BoardLeg(unique_id, age(unique_id), group, at, alone)
+        leg = self._legs[unique_id] = BoardLeg(unique_id, age(unique_id), Group([unique_id], unique_id), at)
         return leg
 
     def _hear(self, root: Group, kind: str, at: datetime) -> None:
