@@ -94,6 +94,8 @@ class Enterprise:
         self.actors: dict[str, LegActor] = {}
         self.house = house
         self.quiet = False
+        self.renamed = False
+        """The directory calls somebody otherwise than what chats were shown last."""
         """True while facts are read again after a start: everything is folded, nothing shown."""
         self.recovering = False
         """True while calls that were taken up at a start are shown."""
@@ -129,7 +131,9 @@ class Enterprise:
                 self.actors[unique_id].tell(Delivered(fact))
             return
         if fact.kind == DIRECTORY_CHANGED:
-            if self.learn(fact) == "subscriber" and not self.quiet:
+            if self.learn(fact) != "subscriber":
+                self.renamed = True
+            elif not self.quiet:
                 self._show_anew()
             return
         event = event_of(fact)
@@ -326,6 +330,12 @@ class Enterprise:
         """It was over before the chat was to be shown it, or is back for a recording that its messages tell of."""
         since = (self._wished if self.recovering else self._since).get(chat_id, 0)
         return since > call.last_position or actor.unique_id in self._recalled
+
+    def show_renamed(self) -> None:
+        """What the directory calls people, lines and departments has changed: one more state of what goes on."""
+        self.renamed = False
+        if not self.quiet:
+            self._show_anew()
 
     def _show_anew(self) -> None:
         """Others are shown the calls from now on: who came sees the open ones, who left is asked nothing more."""

@@ -229,7 +229,15 @@ class House:
         else:
             for _ in range(min(AT_ONCE, len(self._offered))):
                 await self._route(self._offered.popleft())
+        if not self._has_more():
+            self._show_renamed()
         await self._give_way(perf_counter() - begun)
+
+    def _show_renamed(self) -> None:
+        """Once for all that a file of names has brought."""
+        for enterprise in self.enterprises.values():
+            if enterprise.renamed:
+                enterprise.show_renamed()
 
     async def _route(self, fact: Fact) -> None:
         if fact.position <= self.position:

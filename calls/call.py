@@ -54,6 +54,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     lost_to: tuple[str, ...] = ()
     """Whom a blind transfer rang who did not answer, where the call was lost by it."""
     last_position: int = 0
+    heard_at: datetime | None = None
+    """When its last event came, by our clock; of a recovered one, when it happened by its host's log."""
 
     @property
     def settled(self) -> bool:

@@ -122,6 +122,7 @@ def _tell(evidence: Evidence, counting: tuple[str, ...]) -> Call:
         ringing=ringing,
         callee=_callee(evidence, talked, rung),
         last_position=max([leg.newest for leg in legs.values()]),
+        heard_at=max([leg.last.at for leg in legs.values()]),
     )
 
 

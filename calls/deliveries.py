@@ -177,7 +177,10 @@ def _told(post: Post, delivery: Delivery, position: int) -> Post:
                 position=position,
             )
         case DeliveryEdited(hash=shown, phase=phase) if delivery.message_id == post.message_id:
-            return new(post, hash=shown, phase=phase, upto=delivery.upto, notice=delivery.notice)
+            # who takes an edit refuses nothing any more
+            return new(
+                post, hash=shown, phase=phase, upto=delivery.upto, notice=delivery.notice, refused=None
+            )
         case DeliveryWithdrawn() if delivery.message_id == post.message_id:
             return new(post, withdrawn=True)
         case DeliveryRefused(final=True, reason=reason):

@@ -1,6 +1,7 @@
 """What the outbox learns of chats becomes facts of the directory, as an apply would write them."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
@@ -47,6 +48,8 @@ class Subscribers:
 
     def __init__(self, facts: DirectoryLog, clock: Clock, *, pause: float = PAUSE) -> None:
         self._facts, self._clock, self._pause = facts, clock, pause
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By enterprise: who changes it waits for the one before, rather than to decide anew when he was first."""
 
     async def gone(self, enterprise: str, chat_id: int, reason: str) -> None:
         """Switch a subscriber off; the chat is shown nothing until an apply of a file that lists it."""
@@ -74,6 +77,12 @@ class Subscribers:
 
         Gives up after TRIES, says so, and gives None. ``wish``: it is the subscriber's own, so no warning.
         """
+        async with self._turns[enterprise]:
+            return await self._bring_alone(enterprise, decide, wish=wish)
+
+    async def _bring_alone(
+        self, enterprise: str, decide: Callable[[Known], DirectoryChange | None], *, wish: bool
+    ) -> Known | None:
         for _ in range(TRIES):
             try:
                 told = await self._facts.read_directories(NEWEST, enterprise)

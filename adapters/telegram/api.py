@@ -110,7 +110,8 @@ def http_client() -> httpx.AsyncClient:
 class BotApi:
     """One bot. ``base_url`` as TELEGRAM_API; the client is shared and stays open.
 
-    ``key`` is equal for equal bots and tells nothing of the token. Raises ValueError for a token that cannot
+    ``key`` is equal for equal tokens and tells nothing of them, ``account`` is equal for equal bots, whose limits are
+    Telegram's whatever tokens they have or had. Raises ValueError for a token that cannot
     stand in an address. Every method raises TelegramError and nothing else.
     """
 
@@ -131,6 +132,7 @@ class BotApi:
         self._total = total
         self._extensions = {"trace": trace} if trace else {}
         self.key = blake2b(f"{self._base}/{self._token.reveal()}".encode(), digest_size=8).hexdigest()
+        self.account = f"{self._base}/{self._token.reveal().partition(':')[0]}"
         logging.getLogger("httpx").addFilter(_REDACTION)
 
     def __repr__(self) -> str:

@@ -152,6 +152,13 @@ class TooLong(BadRequest):
     reason = "too_long"
 
 
+GONE: Final = frozenset(
+    kind.reason
+    for kind in (RecipientGone, Blocked, Kicked, Deactivated, ChatNotFound, NoRights, ChatMigrated)
+)
+"""Reasons of a chat that cannot be written to, until it is a reader again."""
+
+
 class Parameters(msgspec.Struct, frozen=True):
     """ResponseParameters of the Bot API."""
 
@@ -174,7 +181,10 @@ _BAD_REQUESTS: Final[tuple[tuple[str, type[TelegramError]], ...]] = (
     ("user not found", ChatNotFound),
     ("peer_id_invalid", ChatNotFound),
     ("rights to send", NoRights),
+    ("administrator rights", NoRights),
     ("chat_write_forbidden", NoRights),
+    ("channel_private", Kicked),
+    ("deactivated", Deactivated),
 )
 _FORBIDDEN: Final[tuple[tuple[str, type[TelegramError]], ...]] = (
     ("deactivated", Deactivated),
@@ -192,7 +202,7 @@ _NOTHING_TOLD: Final = Parameters()
 
 def error_of_stranger(method: str, status: int, reason: str) -> TelegramError:
     """The error that an answer stands for which is none of the Bot API: it tells nothing of bot, chat or message."""
-    if status in {413, 429}:
+    if status in {413, 429, 504}:
         return error_of_answer(method, status, reason, _NOTHING_TOLD)
     return ServerError(method, reason, status)
 
@@ -216,6 +226,9 @@ def error_of_answer(method: str, status: int, description: str, parameters: Para
             return Conflict(method, description)
         case 413:
             return TooLong(method, description)
+        case 504:
+            # somebody handed the request on, and nobody knows what became of it
+            return Ambiguous(method, f"{status} {description}")
         case _ if status >= 500:
             return ServerError(method, description, status)
         case _:

@@ -225,8 +225,9 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         else:
             self._bots[enterprise] = bot
             self._retry(bot.key)
+        accounts = {known.account for known in self._bots.values()}
+        self._budgets = {key: budget for key, budget in self._budgets.items() if key in accounts}
         spoken = {known.key for known in self._bots.values()}
-        self._budgets = {key: budget for key, budget in self._budgets.items() if key in spoken}
         for key in self._breakers.keys() - spoken:
             self._breakers.pop(key).close()
         for key in self._off.keys() - spoken:
@@ -262,13 +263,13 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
 
         ``requests``: by (enterprise, chat_id) how many seconds ago each was made. Before the first ``resume``.
         """
-        by_bot: dict[str, dict[int, Sequence[float]]] = {bot.key: {} for bot in self._bots.values()}
+        by_bot: dict[str, dict[int, Sequence[float]]] = {bot.account: {} for bot in self._bots.values()}
         for (enterprise, chat_id), ages in requests.items():
             if bot := self._bots.get(enterprise):
-                chats = by_bot[bot.key]
+                chats = by_bot[bot.account]
                 chats[chat_id] = (*chats.get(chat_id, ()), *ages)
-        for bot in {bot.key: bot for bot in self._bots.values()}.values():
-            await self._budget(bot).taken_over(by_bot[bot.key], ago)
+        for bot in {bot.account: bot for bot in self._bots.values()}.values():
+            await self._budget(bot).taken_over(by_bot[bot.account], ago)
 
     @property
     def pending(self) -> int:
@@ -320,9 +321,9 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         return None if (queue.enterprise, queue.chat_id) in self._parting else bot
 
     def _budget(self, bot: BotApi) -> Budget:
-        budget = self._budgets.get(bot.key)
+        budget = self._budgets.get(bot.account)
         if budget is None:
-            budget = self._budgets[bot.key] = Budget(self._rates)
+            budget = self._budgets[bot.account] = Budget(self._rates)
         return budget
 
     def _breaker(self, enterprise: str, bot: BotApi) -> Breaker:
@@ -392,7 +393,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         if card.given_up.get(chat_id) == shown:
             return None
         posts = self._results.known(card, chat_id)
-        action = next_action(card.call, chat_id, posts, shown)
+        action = next_action(card.call, chat_id, posts, shown, back=chat_id in card.back)
         if action is None:
             return self._plan_notice(card, chat_id, posts)
         if isinstance(action, Send) and not card.concerns(chat_id):
@@ -487,6 +488,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         elif verdict.post is not None:
             self._results.learn(job.enterprise, verdict.post)
         if verdict.lost is not None:
+            card.back.discard(queue.chat_id)
             self._part(queue, verdict.lost)
         if verdict.what == "off":
             self._hold(queue, bot, None)
@@ -497,8 +499,11 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
                 queue.remove(card.key)
         elif verdict.what == "again":
             self._hold(queue, bot, verdict.wait)
+            if verdict.wait is None:
+                queue.defer(card)
         else:
             queue.failures = 0
+            card.failures.pop(queue.chat_id, None)
             _remember(step, verdict)
 
     def _hold(self, queue: ChatQueue, bot: BotApi, wait: float | None) -> None:

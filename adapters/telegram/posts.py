@@ -2,13 +2,14 @@
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
+from adapters.telegram.errors import GONE
 from adapters.telegram.html_cut import cut_plain
 from calls.call import Call
 from calls.deliveries import Post
@@ -99,12 +100,17 @@ def newest(posts: Iterable[Post]) -> dict[str, Post]:
     return found
 
 
-def next_action(call: Call, chat_id: int, posts: dict[str, Post], shown: str) -> Action | None:
+def next_action(
+    call: Call, chat_id: int, posts: Mapping[str, Post], shown: str, *, back: bool = False
+) -> Action | None:
     """What brings one chat nearer to showing the call as the text whose hash is ``shown``; None: it does.
 
     ``posts``: the conversation's messages in this chat by stream. The one sent first lives on. What is new
-    comes before what is to be tidied up.
+    comes before what is to be tidied up. ``back``: the chat was gone and is a reader again: that it was refused
+    meanwhile says nothing any more.
     """
+    if back:
+        posts = {stream: _taken_back(post) for stream, post in posts.items()}
     if live := _live(posts.values()):
         return _keep_first(live, shown)
     if any(post.refused for post in posts.values()):
@@ -116,6 +122,10 @@ def next_action(call: Call, chat_id: int, posts: dict[str, Post], shown: str) ->
     if tries >= MOST_INTENTS and call.phase != "ended":
         return None
     return Send(post)
+
+
+def _taken_back(post: Post) -> Post:
+    return msgspec.structs.replace(post, refused=None) if post.refused in GONE else post
 
 
 def first_live(posts: Iterable[Post]) -> Post | None:

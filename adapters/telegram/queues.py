@@ -27,6 +27,9 @@ NOTICE_WITHIN: Final = timedelta(minutes=30)
 """How long after a call's end a reply may still ring; later (an outage, a host's backlog) it is only shown."""
 
 
+MOST_FAILURES: Final = 3
+
+
 class Card:
     """One call as it should be shown: always the newest state, rendered when it is first needed.
 
@@ -34,6 +37,8 @@ class Card:
     ``revision`` grows with every state, the newest came at ``changed_at`` (of the event loop's time).
     ``notices``: the replies that ring, by chat, as far as known. ``done``: chats that were told this end of the call
     before the card came to be; what it says of earlier calls may differ by now, which is no reason for an edit.
+    ``back``: chats that became readers while the card was at hand, perhaps again. ``failures``: by chat, how often in a
+    row it was not taken there, though nothing is known against it.
     """
 
     __slots__ = (
@@ -41,12 +46,14 @@ class Card:
         "_line",
         "_render",
         "_text",
+        "back",
         "call",
         "changed_at",
         "chats",
         "context",
         "directory",
         "done",
+        "failures",
         "given_up",
         "key",
         "locked",
@@ -74,6 +81,8 @@ class Card:
         self.changed_at = 0.0
         self.notices: dict[int, Post] = {}
         self.done: frozenset[int] = frozenset()
+        self.back: set[int] = set()
+        self.failures: dict[int, int] = {}
         self._render = render
         self._line = line
         self._text: str | None = None
@@ -93,10 +102,15 @@ class Card:
         known = self.revision > 1 and directory is self.directory
         new = not known or call != self.call or any(map(_stands_twice, posts.values()))
         if not known:
+            chats = _chats(directory)
+            if self.revision > 1:
+                self.back.intersection_update(chats)
+                self.back.update(set(chats).difference(_chats(self.directory)))
             self.directory = directory
-            self.chats = _chats(directory)
+            self.chats = chats
         if new:
             self.call = call
+            self.failures.clear()
             self.urgency = urgency(call)
             self._text = self._hash = None
         if self.revision == 1:
@@ -134,7 +148,7 @@ class Card:
         return (
             reader is not None
             and wants_notice(reader, self.call, self.directory)
-            and at - (self.call.ended_at or self.call.started_at) < NOTICE_WITHIN
+            and at - (self.call.heard_at or self.call.ended_at or self.call.started_at) < NOTICE_WITHIN
         )
 
     def notice_rings(self, chat_id: int, at: datetime) -> bool:
@@ -212,6 +226,16 @@ class ChatQueue:
                 del self._cards[place][card.key]
             self._places[card.key] = card.urgency
             self._cards[card.urgency][card.key] = card
+
+    def defer(self, card: Card) -> None:
+        """Let the others go first; behind all of them where it was not taken MOST_FAILURES times in a row."""
+        failures = card.failures[self.chat_id] = card.failures.get(self.chat_id, 0) + 1
+        place = self._places.get(card.key)
+        if place is not None:
+            del self._cards[place][card.key]
+            place = place if failures < MOST_FAILURES else URGENCIES - 1
+            self._places[card.key] = place
+            self._cards[place][card.key] = card
 
     def remove(self, key: Key) -> None:
         """The card waits no longer; it may not have waited at all."""

@@ -495,6 +495,25 @@ async def test_who_blocks_the_bot_gets_no_more_of_the_call_and_the_others_do(hou
     assert house.log.posts("1.1")[1][0].refused == "blocked"
 
 
+@pytest.mark.parametrize("method", ["sendMessage", "editMessageText"])
+async def test_who_was_gone_for_a_while_is_shown_how_the_call_goes_on(house, method):
+    first = a_call("begun" if method == "sendMessage" else "ringing")
+    if method == "editMessageText":
+        house.show(a_call("begun"))
+        await house.settled()
+    house.server.script(method, BLOCKED)
+    house.show(first)
+    await house.settled()
+    told = house.log.posts("1.1")
+    house.show(a_call("talking"), posts=told, to=directory())
+    house.show(a_call("talking"), posts=told, to=directory(1))
+    await house.settled()
+    house.show(a_call("ended"), posts=house.log.posts("1.1"))
+    await house.settled()
+    assert house.server.standing(1) == [render(a_call("ended"), None)]
+    assert house.log.posts("1.1")[1][0].refused is None
+
+
 class Recipients:
     """Remembers what it is told; ``gate``: the directory is slow; ``error``: an accident."""
 
@@ -779,6 +798,41 @@ async def test_an_enterprise_without_a_bot_has_nothing_to_wait_for(house):
     house.outbox.set_bot("0367", house.bot)
     await house.settled()
     assert len(house.server.standing(1)) == 1
+
+
+@pytest.mark.parametrize("method", ["sendMessage", "editMessageText"])
+async def test_one_call_that_is_never_taken_keeps_no_other_from_its_chat(house, method, monkeypatch):
+    fault_of, lost = house.server.fault_of, a_call("ended", "9.9", outcome="missed")
+    if method == "editMessageText":
+        house.show(a_call("begun", "9.9"))
+        await house.settled("9.9")
+
+    def never(request):
+        poison = request.method == method and "9.9" in request.fields.get("text", "")
+        return Fault(500, "Internal Server Error") if poison else fault_of(request)
+
+    monkeypatch.setattr(house.server, "fault_of", never)
+    others = [a_call("ended", f"{number}.1") for number in range(4)]
+    for call in (lost, *others):
+        house.show(call)
+    for call in others:
+        await house.settled(call.call_id)
+    monkeypatch.undo()
+    await house.settled("9.9")
+    assert sorted(house.server.standing(1)) == sorted(render(call, None) for call in (lost, *others))
+
+
+async def test_a_bot_with_a_new_token_has_the_limits_it_had(server):
+    slow = Rates(bot=Rate(1e6, 1e6), group=Rate(1e6, 1e6), chat=Rate(1, 0.01))
+    async with a_house(server, rates=slow) as house:
+        house.show(a_call("begun"))
+        await house.settled()
+        number, _, secret = TOKEN.partition(":")
+        renewed = BotApi(f"{number}:{secret[::-1]}", server.base_url, house.bot._client)
+        another = BotApi(f"{number}7:{secret}", server.base_url, house.bot._client)
+        house.outbox.set_bot("0367", renewed)
+        assert house.outbox._budget(renewed) is house.outbox._budget(house.bot)
+        assert house.outbox._budget(another) is not house.outbox._budget(house.bot)
 
 
 async def test_a_card_that_cannot_be_rendered_does_not_silence_its_chat(server):

@@ -296,6 +296,14 @@ async def test_a_missed_call_rings_by_a_reply_with_a_button_and_nothing_else_of_
 
 
 @pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(("heard", "rings"), [(timedelta(0), True), (timedelta(hours=1), False)])
+async def test_whether_it_was_a_moment_ago_is_told_by_our_clock_and_not_the_hosts(house, heard, rings):
+    call = msgspec.structs.replace(MISSED, ended_at=NOW - timedelta(hours=1), heard_at=NOW - heard)
+    await house.shown(call, some(notify="missed"))
+    assert house.texts() == [["ended 1.1"], *([[NOTICE]] if rings else [])]
+
+
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize(
     ("call", "line"),
     [

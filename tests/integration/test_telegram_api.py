@@ -94,7 +94,10 @@ async def test_a_message_may_come_without_a_sound(server, bot):
             Fault(400, "Bad Request: not enough rights to send text messages to the chat"),
             errors.NoRights,
         ),
+        (Fault(400, "Bad Request: need administrator rights in the channel chat"), errors.NoRights),
         (Fault(403, "Forbidden: user is deactivated"), errors.Deactivated),
+        (Fault(400, "Bad Request: group chat was deactivated"), errors.Deactivated),
+        (Fault(400, "Bad Request: CHANNEL_PRIVATE"), errors.Kicked),
         (Fault(403, "Forbidden: something new"), errors.RecipientGone),
         (CHAT_NOT_FOUND, errors.ChatNotFound),
         (
@@ -114,6 +117,7 @@ async def test_a_message_may_come_without_a_sound(server, bot):
         (CANT_PARSE, errors.CantParse),
         (Fault(400, "Bad Request: text must be encoded in UTF-8"), errors.BadRequest),
         (BAD_GATEWAY, errors.ServerError),
+        (Fault(504, "Gateway Timeout"), errors.Ambiguous),
         (Fault(reset=True), errors.Ambiguous),
         (Fault(delay=1.5), errors.Ambiguous),
     ],
@@ -152,9 +156,13 @@ async def test_who_is_not_the_bot_api_says_nothing_of_bot_or_chat(head, body):
 
 @pytest.mark.parametrize(
     ("head", "error"),
-    [("429 Too Many", errors.TooManyRequests), ("413 Too Large", errors.TooLong)],
+    [
+        ("429 Too Many", errors.TooManyRequests),
+        ("413 Too Large", errors.TooLong),
+        ("504 Gateway Timeout", errors.Ambiguous),
+    ],
 )
-async def test_limits_of_somebody_on_the_way_are_limits(head, error):
+async def test_what_somebody_on_the_way_says_of_the_request_is_believed(head, error):
     async with somebody(head, b"<html>") as bot:
         with pytest.raises(error):
             await bot.send_message(1, "text")

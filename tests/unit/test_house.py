@@ -679,6 +679,16 @@ async def test_who_comes_is_shown_open_calls_and_none_that_was_over_before(log, 
             assert shown_to(acts, B, 2002)
 
 
+async def test_names_that_come_later_are_one_more_state_of_what_goes_on(log, clock):
+    names = {"301": "Anna", "302": "Boris"}
+    async with acting(log, clock) as acts:
+        await acts.told(*played("2-2"), start(B, 100))
+        before = len(acts.cards.shown)
+        managers = [DirectoryChange("manager", key, {"extension": key, "name": names[key]}) for key in names]
+        await acts.told(*map(change, managers))
+        assert {call.call_id for call in acts.cards.shown[before:]} == {B}, "what is over stays as it is"
+
+
 async def test_after_a_restart_calls_that_a_filter_hid_stay_hidden_though_it_is_gone(log, clock):
     async with acting(log, clock) as acts:
         await acts.told(reads(2002, directions=["out"]), *played("2-2"), reads(2002))

@@ -1,5 +1,6 @@
 """Subscribers who are gone or have moved become facts of the directory, whatever others write and the store does."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import msgspec
@@ -98,6 +99,12 @@ async def test_decided_anew_where_somebody_else_writes_between(log, subscribers,
     await subscribers.gone("0367", 1001, "blocked")
     assert now(log)["1001"] == Subscriber(chat_id=1001, notify="missed", off="blocked")
     assert seen == [3, 4]
+
+
+async def test_many_who_go_at_once_are_all_switched_off(log, subscribers):
+    stored(log, [DirectoryChange("subscriber", str(chat), {"chat_id": chat}) for chat in range(1, 41)])
+    await asyncio.gather(*[subscribers.gone("0367", chat, "blocked") for chat in range(1, 41)])
+    assert {str(chat) for chat in range(1, 41)} == {key for key, entry in now(log).items() if entry.off}
 
 
 async def test_a_store_that_is_away_for_a_while_is_waited_for(log, subscribers, monkeypatch):
