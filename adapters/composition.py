@@ -225,6 +225,7 @@ class Service:
         self.bots: Bots
         self.led = False
         """True once this process has held the writer's lock."""
+        self._leads_again = asyncio.Event()
 
     def open_bots(self, mouths: Clients, inside: httpx.AsyncClient, ears: Clients) -> None:
         """Bots speak and listen through these clients; called once, before anything is shown."""
@@ -249,7 +250,7 @@ class Service:
         if leading and self.led:
             self.house.catch_up(self.writer.head)
         if leading and self.house.recovered.is_set():
-            self._act()
+            self._leads_again.set()
         if not leading:
             self.projecting.clear()
             self.outbox.pause()
@@ -296,6 +297,23 @@ class Service:
                 await asyncio.sleep(0.25)  # between two tries of a store that does not answer
         if self.writer.leading.is_set():
             self._act()
+
+    async def lead_again(self) -> None:
+        """Go on whenever this process leads again after another has; until it is cancelled."""
+        while True:
+            await self._leads_again.wait()
+            self._leads_again.clear()
+            led_at = asyncio.get_running_loop().time()
+            try:
+                requests = await self.store.recent_requests(LONGEST_WINDOW)
+            except (LogError, *SERVER_TROUBLE, asyncpg.PostgresError) as error:
+                log.warning("leading again begins anew", reason=str(error))
+                self._leads_again.set()
+                await asyncio.sleep(0.25)  # between two tries of a store that does not answer
+                continue
+            await self.outbox.remember(requests, asyncio.get_running_loop().time() - led_at)
+            if self.writer.leading.is_set():
+                self._act()
 
     async def _tidy(self) -> None:
         """Remove what uploads have left that a crash has cut off; before the Tokens are known, so before any other."""

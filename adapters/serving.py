@@ -137,6 +137,7 @@ class Serving:
         gc.collect()
         calm_collector(SERVING)
         log.info("leading", instance=self._service.instance)
+        await self._service.lead_again()
 
     async def _listen(self, bound: socket.socket | None, metrics: socket.socket | None) -> None:
         """Serve requests; an address that another instance had is taken over once this one leads."""

@@ -171,6 +171,16 @@ class Budget:
         for chat_id, ages in requests.items():
             await self._spent(self._chat(chat_id), ages)
 
+    def pauses(self) -> tuple[float, dict[int, float]]:
+        """Until when nothing may be asked, of the loop's time: of the bot, and by chat."""
+        return self._free_at, {number: chat.free_at for number, chat in self._chats.items() if chat.free_at}
+
+    def heed(self, pauses: tuple[float, Mapping[int, float]]) -> None:
+        """Keep to the pauses that another budget of the bot was told of."""
+        self._free_at, of_chats = pauses
+        for chat_id, free_at in of_chats.items():
+            self._chat(chat_id).free_at = free_at
+
     async def _spent(self, chat: _ChatBudget, ages: Sequence[float]) -> None:
         chat.asked = True
         if self._taken_over_at is not None:

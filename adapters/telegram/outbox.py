@@ -261,15 +261,19 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
     async def remember(self, requests: Mapping[tuple[str, int], Sequence[float]], ago: float) -> None:
         """Know of the requests of an instance that was here before, which ended at most ``ago`` seconds ago.
 
-        ``requests``: by (enterprise, chat_id) how many seconds ago each was made. Before the first ``resume``.
+        ``requests``: by (enterprise, chat_id) how many seconds ago each was made. Before a ``resume``.
         """
+        before, self._budgets = self._budgets, {}
         by_bot: dict[str, dict[int, Sequence[float]]] = {bot.account: {} for bot in self._bots.values()}
         for (enterprise, chat_id), ages in requests.items():
             if bot := self._bots.get(enterprise):
                 chats = by_bot[bot.account]
                 chats[chat_id] = (*chats.get(chat_id, ()), *ages)
         for bot in {bot.account: bot for bot in self._bots.values()}.values():
-            await self._budget(bot).taken_over(by_bot[bot.account], ago)
+            budget = self._budget(bot)
+            if bot.account in before:
+                budget.heed(before[bot.account].pauses())
+            await budget.taken_over(by_bot[bot.account], ago)
 
     @property
     def pending(self) -> int:

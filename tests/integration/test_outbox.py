@@ -835,6 +835,37 @@ async def test_a_bot_with_a_new_token_has_the_limits_it_had(server):
         assert house.outbox._budget(another) is not house.outbox._budget(house.bot)
 
 
+@pytest.mark.parametrize(("asked", "shown"), [([50.0, 40.0], 1), ([500.0, 400.0], 2)])
+async def test_what_another_instance_asked_counts_when_this_one_leads_again(server, asked, shown):
+    two = Rates(bot=Rate(1e6, 1e6), group=Rate(1e6, 1e6), chat=Rate(2, 0.01))
+    async with a_house(server, rates=two) as house:
+        house.show(a_call("begun"))
+        await house.settled()
+        house.outbox.pause()
+        await house.outbox.remember({("0367", 1): asked}, 400.0)
+        house.outbox.resume()
+        house.show(a_call("begun", "2.2"))
+        if shown == 2:
+            await house.settled("2.2")
+        else:
+            await asyncio.sleep(0.3)  # nothing is to happen
+        assert len(server.standing(1)) == shown
+
+
+async def test_a_pause_holds_though_requests_are_counted_anew(server):
+    async with a_house(server) as house:
+        server.script("sendMessage", too_many(30))
+        house.show(a_call("begun"))
+        await server.seen("sendMessage")
+        async with asyncio.timeout(5):
+            while not house.outbox._budget(house.bot).pauses()[1]:
+                await asyncio.sleep(0.002)
+        pauses = house.outbox._budget(house.bot).pauses()
+        house.outbox.pause()
+        await house.outbox.remember({}, 0.0)
+        assert house.outbox._budget(house.bot).pauses() == pauses
+
+
 async def test_a_card_that_cannot_be_rendered_does_not_silence_its_chat(server):
     def broken(call, directory):
         if call.call_id == "1.1":
