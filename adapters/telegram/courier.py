@@ -102,13 +102,14 @@ class Verdict(msgspec.Struct, frozen=True):
     ``done``: look again what comes next; ``again``: try later (``wait``: not before so many seconds, Telegram
     says); ``off``: the bot can do nothing; ``stale``: decided on an old version, newer posts will come;
     ``plain``: not in HTML; ``locked``: not by deletion; ``given_up``: not this text. ``lost``: what was said of a
-    chat that is no more, or is another.
+    chat that is no more, or is another. ``unknown``: nobody answered, it may still be carried out.
     """
 
     what: Literal["done", "again", "off", "stale", "plain", "locked", "given_up"]
     post: Post | None = None
     wait: float | None = None
     lost: RecipientGone | None = None
+    unknown: bool = False
 
 
 class Courier:
@@ -309,7 +310,7 @@ def _go_on(job: Job, error: TelegramError, post: Post) -> Verdict:
             )
             return Verdict("plain", post)
         case _:
-            return Verdict("again", post)
+            return Verdict("again", post, unknown=isinstance(error, Ambiguous))
 
 
 def _folded(post: Post, fact: NewFact, appended: Appended) -> Post:

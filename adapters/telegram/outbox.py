@@ -33,6 +33,7 @@ from adapters.telegram.limits import Backoff, Budget, Rates
 from adapters.telegram.past import Histories, NoHistories
 from adapters.telegram.posts import (
     Action,
+    Edit,
     Send,
     Withdraw,
     fingerprint,
@@ -58,6 +59,9 @@ FOLLOWS_WITHIN: Final = 10.0
 
 NOTICE_AFTER: Final = 2.0
 """Seconds for which a call has to stay missed or lost before the reply rings: an event may be on its way yet."""
+
+LATE: Final = 30.0
+"""Seconds after which an edit that was given up is not carried out any more: then what is shown is said once again."""
 
 MarkupOf = Callable[[Call, Directory, int], Markup | None]
 """The buttons below a call's card in a chat."""
@@ -379,7 +383,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             if (step := self._plan(card, queue.chat_id)) is not None:
                 return step
             queue.remove(card.key)
-            if wait := self._notice_in(card, queue.chat_id):
+            waits = (self._notice_in(card, queue.chat_id), self._overtaken_in(card, queue.chat_id))
+            if wait := min((wait for wait in waits if wait), default=None):
                 asyncio.get_running_loop().call_later(wait, self._look_again, card, queue.chat_id)
             else:
                 card.open.discard(queue.chat_id)
@@ -398,6 +403,10 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             return None
         posts = self._results.known(card, chat_id)
         action = next_action(card.call, chat_id, posts, shown, back=chat_id in card.back)
+        if action is None and self._overtaken_in(card, chat_id) == 0.0:
+            first = first_live(posts.values())
+            if first is not None and first.message_id is not None:
+                action = Edit(first, first.message_id)
         if action is None:
             return self._plan_notice(card, chat_id, posts)
         if isinstance(action, Send) and not card.concerns(chat_id):
@@ -468,6 +477,14 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             return None
         return max(0.0, card.changed_at + NOTICE_AFTER - asyncio.get_running_loop().time())
 
+    def _overtaken_in(self, card: Card, chat_id: int) -> float | None:
+        """Seconds until an edit that nobody answered cannot come any more; None where none may show what is over."""
+        content, unsure = card.content(), card.unsure.get(chat_id)
+        if not unsure or content is None:
+            return None
+        at = max((at for shown, at in unsure.items() if shown != content[1]), default=None)
+        return None if at is None else max(0.0, at + LATE - asyncio.get_running_loop().time())
+
     def _look_again(self, card: Card, chat_id: int) -> None:
         if self._cards.get(card.key) is card and chat_id in card.open:
             queue = self._queue(card.key[0], chat_id)
@@ -503,12 +520,20 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
                 queue.remove(card.key)
         elif verdict.what == "again":
             self._hold(queue, bot, verdict.wait)
-            if verdict.wait is None:
-                queue.defer(card)
+            self._try_later(queue, step, verdict)
         else:
             queue.failures = 0
             card.failures.pop(queue.chat_id, None)
+            if isinstance(step.action, Edit) and self._overtaken_in(card, job.chat_id) == 0.0:
+                del card.unsure[job.chat_id]
             _remember(step, verdict)
+
+    def _try_later(self, queue: ChatQueue, step: _Step, verdict: Verdict) -> None:
+        if verdict.wait is None:
+            queue.defer(step.card)
+        if verdict.unknown and isinstance(step.action, Edit):
+            edits = step.card.unsure.setdefault(step.job.chat_id, {})
+            edits[step.job.hash] = asyncio.get_running_loop().time()
 
     def _hold(self, queue: ChatQueue, bot: BotApi, wait: float | None) -> None:
         queue.failures += 1

@@ -38,7 +38,8 @@ class Card:
     ``notices``: the replies that ring, by chat, as far as known. ``done``: chats that were told this end of the call
     before the card came to be; what it says of earlier calls may differ by now, which is no reason for an edit.
     ``back``: chats that became readers while the card was at hand, perhaps again. ``failures``: by chat, how often in a
-    row it was not taken there, though nothing is known against it.
+    row it was not taken there, though nothing is known against it. ``unsure``: by chat, the hashes of edits that were
+    not answered, and when (of the event loop's time): they may come late, and show what is over.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Card:
         "plain",
         "posts",
         "revision",
+        "unsure",
         "urgency",
     )
 
@@ -83,6 +85,7 @@ class Card:
         self.done: frozenset[int] = frozenset()
         self.back: set[int] = set()
         self.failures: dict[int, int] = {}
+        self.unsure: dict[int, dict[str, float]] = {}
         self._render = render
         self._line = line
         self._text: str | None = None

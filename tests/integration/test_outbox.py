@@ -11,6 +11,7 @@ import pytest
 
 from actors.ports import Appended, StoreUnavailable, VersionConflict
 from adapters.preview.entities import from_html, utf16
+from adapters.telegram import outbox as outbox_module
 from adapters.telegram.api import BotApi, Button, http_client
 from adapters.telegram.limits import Backoff, Rate, Rates
 from adapters.telegram.outbox import Outbox
@@ -317,6 +318,35 @@ async def test_an_edit_without_an_answer_is_repeated_until_it_is_known(house):
     await house.settled()
     assert house.server.standing(1) == [render(a_call("ended"), None)]
     assert house.log.kinds() == ["intended", "sent", "edited"]
+
+
+async def test_an_edit_that_comes_after_its_time_does_not_stay_the_last(server, monkeypatch):
+    monkeypatch.setattr(outbox_module, "LATE", 0.6)
+    answer, held = server._answer, []
+
+    async def late(target, kind, body):
+        if target.endswith("editMessageText") and not held:
+            held.append(target)
+            await asyncio.sleep(0.5)
+        return await answer(target, kind, body)
+
+    async with a_house(server, total=0.2) as house:
+        house.show(a_call("begun"))
+        await house.settled()
+        monkeypatch.setattr(server, "_answer", late)
+        house.show(a_call("talking"), posts=house.log.posts("1.1"))
+        while not held:
+            await asyncio.sleep(0.002)
+        house.show(a_call("ended"), posts=house.log.posts("1.1"))
+        await house.settled()
+    assert server.standing(1) == [render(a_call("ended"), None)]
+    (message,) = server.chats[1].values()
+    assert [text.split("</b>")[0] for text in message.texts] == [
+        "<b>begun",
+        "<b>ended",
+        "<b>talking",
+        "<b>ended",
+    ]
 
 
 async def test_an_intent_that_cannot_be_stored_means_no_message(house):
