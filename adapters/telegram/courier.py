@@ -21,6 +21,7 @@ from adapters.telegram.errors import (
     MessageLocked,
     NotModified,
     RecipientGone,
+    ServerError,
     TelegramError,
     TooManyRequests,
     Unauthorized,
@@ -102,14 +103,15 @@ class Verdict(msgspec.Struct, frozen=True):
     ``done``: look again what comes next; ``again``: try later (``wait``: not before so many seconds, Telegram
     says); ``off``: the bot can do nothing; ``stale``: decided on an old version, newer posts will come;
     ``plain``: not in HTML; ``locked``: not by deletion; ``given_up``: not this text. ``lost``: what was said of a
-    chat that is no more, or is another. ``unknown``: nobody answered, it may still be carried out.
+    chat that is no more, or is another. ``trouble``: Telegram's own with this request ("server"), or nobody answered
+    and it may still be carried out ("unknown").
     """
 
     what: Literal["done", "again", "off", "stale", "plain", "locked", "given_up"]
     post: Post | None = None
     wait: float | None = None
     lost: RecipientGone | None = None
-    unknown: bool = False
+    trouble: Literal["", "server", "unknown"] = ""
 
 
 class Courier:
@@ -165,7 +167,7 @@ class Courier:
             return Verdict("done", await self._record(job, post, sent))
         match answer:
             case Ambiguous():
-                return Verdict("again", post)
+                return Verdict("again", post, trouble="unknown")
             case RecipientGone():
                 return await self._refused(job, post, answer)
             case BadRequest() if not _other_form(job, answer):
@@ -309,8 +311,12 @@ def _go_on(job: Job, error: TelegramError, post: Post) -> Verdict:
                 "Telegram refuses the form of call %s/%s: %s", job.enterprise, job.call_id, error.description
             )
             return Verdict("plain", post)
+        case ServerError():
+            return Verdict("again", post, trouble="server")
+        case Ambiguous():
+            return Verdict("again", post, trouble="unknown")
         case _:
-            return Verdict("again", post, unknown=isinstance(error, Ambiguous))
+            return Verdict("again", post)
 
 
 def _folded(post: Post, fact: NewFact, appended: Appended) -> Post:

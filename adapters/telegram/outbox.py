@@ -520,18 +520,20 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
                 queue.remove(card.key)
         elif verdict.what == "again":
             self._hold(queue, bot, verdict.wait)
-            self._try_later(queue, step, verdict)
+            self._try_later(queue, step, verdict, alone=not self._breaker(job.enterprise, bot).open)
         else:
             queue.failures = 0
             card.failures.pop(queue.chat_id, None)
+            queue.recall()
             if isinstance(step.action, Edit) and self._overtaken_in(card, job.chat_id) == 0.0:
                 del card.unsure[job.chat_id]
             _remember(step, verdict)
 
-    def _try_later(self, queue: ChatQueue, step: _Step, verdict: Verdict) -> None:
-        if verdict.wait is None:
+    def _try_later(self, queue: ChatQueue, step: _Step, verdict: Verdict, *, alone: bool) -> None:
+        """``alone``: as far as is known, nobody else has trouble."""
+        if verdict.trouble and alone:
             queue.defer(step.card)
-        if verdict.unknown and isinstance(step.action, Edit):
+        if verdict.trouble == "unknown" and isinstance(step.action, Edit):
             edits = step.card.unsure.setdefault(step.job.chat_id, {})
             edits[step.job.hash] = asyncio.get_running_loop().time()
 

@@ -207,7 +207,7 @@ def _chats(directory: Directory) -> tuple[int, ...]:
 class ChatQueue:
     """The cards that one chat of one enterprise may still have to be shown, the most urgent first."""
 
-    __slots__ = ("_cards", "_places", "busy", "chat_id", "enterprise", "failures", "task")
+    __slots__ = ("_cards", "_deferred", "_places", "busy", "chat_id", "enterprise", "failures", "task")
 
     def __init__(self, enterprise: str, chat_id: int) -> None:
         self.enterprise = enterprise
@@ -217,6 +217,7 @@ class ChatQueue:
         self.failures = 0
         self._cards: tuple[dict[Key, Card], ...] = tuple({} for _ in range(URGENCIES))
         self._places: dict[Key, int] = {}
+        self._deferred: list[Card] = []
 
     def __len__(self) -> int:
         return len(self._places)
@@ -231,14 +232,26 @@ class ChatQueue:
             self._cards[card.urgency][card.key] = card
 
     def defer(self, card: Card) -> None:
-        """Let the others go first; behind all of them where it was not taken MOST_FAILURES times in a row."""
+        """Let the others of its urgency go first; all others where it was not taken MOST_FAILURES times in a row."""
         failures = card.failures[self.chat_id] = card.failures.get(self.chat_id, 0) + 1
         place = self._places.get(card.key)
-        if place is not None:
-            del self._cards[place][card.key]
-            place = place if failures < MOST_FAILURES else URGENCIES - 1
-            self._places[card.key] = place
-            self._cards[place][card.key] = card
+        if place is None:
+            return
+        del self._cards[place][card.key]
+        if failures >= MOST_FAILURES:
+            place = URGENCIES - 1
+        if failures == MOST_FAILURES:
+            self._deferred.append(card)
+        self._places[card.key] = place
+        self._cards[place][card.key] = card
+
+    def recall(self) -> None:
+        """Something was taken: it may have been the chat's trouble, so those that were put last get one more turn."""
+        deferred, self._deferred = self._deferred, []
+        for card in deferred:
+            place = self._places.get(card.key)
+            if place is not None and self._cards[place][card.key] is card:
+                self.put(card)
 
     def remove(self, key: Key) -> None:
         """The card waits no longer; it may not have waited at all."""

@@ -15,6 +15,7 @@ from adapters.telegram import outbox as outbox_module
 from adapters.telegram.api import BotApi, Button, http_client
 from adapters.telegram.limits import Backoff, Rate, Rates
 from adapters.telegram.outbox import Outbox
+from adapters.telegram.queues import Card, ChatQueue
 from calls.call import Call
 from calls.deliveries import fold_delivery
 from calls.directory import Directory, Profile, Subscriber
@@ -850,6 +851,24 @@ async def test_one_call_that_is_never_taken_keeps_no_other_from_its_chat(house, 
     monkeypatch.undo()
     await house.settled("9.9")
     assert sorted(house.server.standing(1)) == sorted(render(call, None) for call in (lost, *others))
+
+
+def test_a_card_that_is_never_taken_gets_its_turn_again_once_when_another_was():
+    queue, cards = ChatQueue("0367", 1), []
+    for number, call in enumerate((a_call("ended", outcome="missed"), a_call("begun", "2.2"))):
+        cards.append(Card(("0367", str(number)), call, directory(1), render, lambda *_: ""))
+        queue.put(cards[-1])
+    lost, begun = cards
+    firsts = []
+    for _ in range(3):
+        queue.defer(lost)
+        firsts.append(queue.first())
+    queue.recall()
+    firsts.append(queue.first())
+    queue.defer(lost)
+    queue.recall()
+    firsts.append(queue.first())
+    assert firsts == [lost, lost, begun, lost, begun]
 
 
 async def test_a_bot_with_a_new_token_has_the_limits_it_had(server):
