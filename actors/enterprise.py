@@ -94,9 +94,9 @@ class Enterprise:
         self.actors: dict[str, LegActor] = {}
         self.house = house
         self.quiet = False
+        """True while facts are read again after a start: everything is folded, nothing shown."""
         self.renamed = False
         """The directory calls somebody otherwise than what chats were shown last."""
-        """True while facts are read again after a start: everything is folded, nothing shown."""
         self.recovering = False
         """True while calls that were taken up at a start are shown."""
         self._since: dict[int, int] = {}

@@ -68,6 +68,8 @@ class House:
         self._facts, self._clock, self._metrics = facts, clock, metrics
         self._give_way = give_way
         self._offered: deque[Fact] = deque()
+        self._renamed: set[str] = set()
+        """Enterprises whose directory calls somebody otherwise than what chats were shown last."""
         self._behind = 0
         """Facts up to this position have to be read from the store: they were not offered, or there was no room."""
         self._awake = asyncio.Event()
@@ -229,15 +231,15 @@ class House:
         else:
             for _ in range(min(AT_ONCE, len(self._offered))):
                 await self._route(self._offered.popleft())
-        if not self._has_more():
+        if self._renamed and not self._has_more():
             self._show_renamed()
         await self._give_way(perf_counter() - begun)
 
     def _show_renamed(self) -> None:
         """Once for all that a file of names has brought."""
-        for enterprise in self.enterprises.values():
-            if enterprise.renamed:
-                enterprise.show_renamed()
+        renamed, self._renamed = self._renamed, set()
+        for number in renamed:
+            self.enterprise(number).show_renamed()
 
     async def _route(self, fact: Fact) -> None:
         if fact.position <= self.position:
@@ -251,6 +253,8 @@ class House:
             if enterprise.misses(fact):
                 await self._wake(enterprise, fact)
             enterprise.take(fact)
+            if enterprise.renamed:
+                self._renamed.add(fact.enterprise)
         except LogError:
             self._behind = max(self._behind, fact.position)
             raise
