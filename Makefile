@@ -2,7 +2,10 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev run test soak lint format bench lock clean
 
-PYTHON ?= python3
+# The distribution's own Python where it will do: it is built with profile-guided optimisation, which one of pyenv's is not
+# (docs/decisions/0004-measures.md has what that is worth).
+PYTHON ?= $(shell for python in /usr/bin/python3 python3; do $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' \
+	2>/dev/null && echo $$python && exit; done; echo python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
