@@ -312,19 +312,29 @@ class Enterprise:
         """Let the chats show it, unless it may yet belong to another call."""
         if self._in_doubt(actor) and not actor.posts:
             return
+        if (
+            call.source == "recovery"
+            and not call.settled
+            and self._quiet_seconds(actor) >= self._limit(actor)
+        ):
+            return  # silence is observed at once, and then it is shown as it ended
+        self.house.cards.show(call, self.directory, self._posts(actor, call), actor.context)
+
+    def _posts(self, actor: LegActor, call: Call) -> dict[int, tuple[Post, ...]]:
+        """The call's messages by chat, and what stands in their place in chats that it is not for."""
         posts = actor.posts_by_chat()
-        if call.source == "recovery":
-            quiet = self._quiet_seconds(actor)
-            if not call.settled and quiet >= self._limit(actor):
-                return  # silence is observed at once, and then it is shown as it ended
-            if quiet > NEWS:
-                for chat_id in (reader.chat_id for reader in self.directory.readers):
-                    posts.setdefault(chat_id, (_not_for(call, chat_id),))
-        if call.settled:
-            for reader in self.directory.readers:
-                if reader.chat_id not in posts and self._was_over(actor, call, reader.chat_id):
-                    posts[reader.chat_id] = (_not_for(call, reader.chat_id),)
-        self.house.cards.show(call, self.directory, posts, actor.context)
+        for chat_id, found in posts.items():
+            since = self._since.get(chat_id, 0)
+            if any(0 < post.refused_at < since for post in found):
+                posts[chat_id] = tuple(_since(post, since) for post in found)
+        news = call.source != "recovery" or self._quiet_seconds(actor) <= NEWS
+        if news and not call.settled:
+            return posts
+        for reader in self.directory.readers:
+            chat_id = reader.chat_id
+            if chat_id not in posts and (not news or self._was_over(actor, call, chat_id)):
+                posts[chat_id] = (_not_for(call, chat_id),)
+        return posts
 
     def _was_over(self, actor: LegActor, call: Call, chat_id: int) -> bool:
         """It was over before the chat was to be shown it, or is back for a recording that its messages tell of."""
@@ -444,6 +454,11 @@ class Enterprise:
 def _not_for(call: Call, chat_id: int) -> Post:
     """In the place of a message that a chat is not to be sent."""
     return Post(call_id=call.call_id, chat_id=chat_id, refused="over")
+
+
+def _since(post: Post, position: int) -> Post:
+    """A message as a chat has it that came back at this position: what it refused before says nothing any more."""
+    return msgspec.structs.replace(post, refused=None) if post.refused_at < position else post
 
 
 class _Meta(msgspec.Struct):

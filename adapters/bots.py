@@ -62,7 +62,7 @@ class Bots:
                 token = entry.bot.read(os.environ)
             except BotTokenMissingError as error:
                 log.error("a bot cannot speak", enterprise=number, reason=str(error))  # noqa: TRY400 - the reason says all
-                self._outbox.set_bot(number, None)
+                self._outbox.set_bot(number, None, awaited=True)
                 self._known.pop(number, None)
                 continue
             if self._known.get(number) == (entry.bot, token) and not self._outbox.bot_off(number):

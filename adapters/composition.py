@@ -289,9 +289,10 @@ class Service:
             try:
                 await self._tidy()
                 await self.reload()
-                requests = await self.store.recent_requests(LONGEST_WINDOW)
+                asked = await self.store.recent_requests(LONGEST_WINDOW)
                 await self.house.recover(self.writer.head)
-                await self.outbox.remember(requests, asyncio.get_running_loop().time() - led_at)
+                ago = asyncio.get_running_loop().time() - led_at
+                await self.outbox.remember(asked.requests, ago, asked.pauses)
             except (LogError, *SERVER_TROUBLE, asyncpg.PostgresError) as error:
                 log.warning("taking up the calls begins anew", reason=str(error))
                 await asyncio.sleep(0.25)  # between two tries of a store that does not answer
@@ -305,13 +306,14 @@ class Service:
             self._leads_again.clear()
             led_at = asyncio.get_running_loop().time()
             try:
-                requests = await self.store.recent_requests(LONGEST_WINDOW)
+                asked = await self.store.recent_requests(LONGEST_WINDOW)
             except (LogError, *SERVER_TROUBLE, asyncpg.PostgresError) as error:
                 log.warning("leading again begins anew", reason=str(error))
                 self._leads_again.set()
                 await asyncio.sleep(0.25)  # between two tries of a store that does not answer
                 continue
-            await self.outbox.remember(requests, asyncio.get_running_loop().time() - led_at)
+            ago = asyncio.get_running_loop().time() - led_at
+            await self.outbox.remember(asked.requests, ago, asked.pauses)
             if self.writer.leading.is_set():
                 self._act()
 

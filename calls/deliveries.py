@@ -104,7 +104,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``call_id`` names the stream; a message outlives a change of its call's id. ``version``: last version seen
     of the stream, 0 if it is empty. ``hash``, ``phase``, ``upto``, ``notice``: what the message shows.
     ``intents``: tries since the last result of which nobody knows what became (more than none after a crash or
-    a lost answer). ``position`` of the fact that sent it: the smallest was first.
+    a lost answer). ``position`` of the fact that sent it: the smallest was first; ``refused_at`` of the one that says
+    that Telegram refused it.
     """
 
     call_id: str
@@ -118,6 +119,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     intents: int = 0
     withdrawn: bool = False
     refused: str | None = None
+    refused_at: int = 0
     position: int | None = None
 
     @property
@@ -184,7 +186,7 @@ def _told(post: Post, delivery: Delivery, position: int) -> Post:
         case DeliveryWithdrawn() if delivery.message_id == post.message_id:
             return new(post, withdrawn=True)
         case DeliveryRefused(final=True, reason=reason):
-            return new(post, intents=0, refused=reason)
+            return new(post, intents=0, refused=reason, refused_at=position)
         case DeliveryRefused():
             return new(post, intents=max(0, post.intents - 1))
     # of a message that another has replaced

@@ -25,7 +25,7 @@ EVENT_KINDS: Final = (
 )
 
 # What callfold itself adds. Bodies: calls/observations.py, calls/deliveries.py, calls/directory.py, calls/callbacks.py,
-# calls/recordings.py.
+# calls/chats.py, calls/recordings.py.
 SILENCE_OBSERVED: Final = "silence_observed"
 RECORDING_ADDED: Final = "recording_added"
 DIRECTORY_CHANGED: Final = "directory_changed"
@@ -35,6 +35,8 @@ DELIVERY_EDITED: Final = "delivery_edited"
 DELIVERY_WITHDRAWN: Final = "delivery_withdrawn"
 DELIVERY_REFUSED: Final = "delivery_refused"
 CALLBACK_REQUESTED: Final = "callback_requested"
+CHAT_ANSWERED: Final = "chat_answered"
+CHAT_PAUSED: Final = "chat_paused"
 CUSTOMER_FORGOTTEN: Final = "customer_forgotten"
 BODIES_RETIRED: Final = "bodies_retired"
 """Outside numbers of an enterprise gave way to pseudonyms up to a day: retention, adapters/privacy/retiring.py."""
@@ -48,6 +50,8 @@ UNFOLDED_KINDS: Final = (
     DELIVERY_WITHDRAWN,
     DELIVERY_REFUSED,
     CALLBACK_REQUESTED,
+    CHAT_ANSWERED,
+    CHAT_PAUSED,
     CUSTOMER_FORGOTTEN,
     BODIES_RETIRED,
     RECORDING_FORGOTTEN,
@@ -86,8 +90,13 @@ def delivery_stream(call_id: str, chat_id: int) -> str:
 
 
 def callback_stream(button: str) -> str:
-    """Stream of one button's call back: its first fact is its only one, so a button is used once."""
+    """Stream of one call's button in one chat: its first fact is its only one, so it is used once."""
     return f"callback/{button}"
+
+
+def chat_stream(chat_id: int) -> str:
+    """Stream of what was asked of a chat beside cards."""
+    return f"chat/{chat_id}"
 
 
 def forgotten_stream(pseudonym: str) -> str:

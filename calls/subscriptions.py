@@ -45,9 +45,14 @@ def wants_notice(subscriber: Subscriber, call: Call, directory: Directory) -> bo
     """True where a reply is to ring below the call's card: it was missed or lost."""
     return (
         subscriber.notify in {"missed", "all"}
-        and call.outcome in _UNANSWERED
+        and is_unanswered(call)
         and concerns(subscriber, call, directory)
     )
+
+
+def is_unanswered(call: Call) -> bool:
+    """True where it was missed, or lost on its way from one to another."""
+    return call.outcome in _UNANSWERED
 
 
 def _direction(subscriber: Subscriber, call: Call) -> bool:

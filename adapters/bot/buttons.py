@@ -41,7 +41,8 @@ class Buttons:
         if base := self._page_base(call.enterprise):
             url = f"{base}/calls/{quote(call.enterprise, safe='')}/{quote(call.call_id, safe='')}"
             rows.append((Button(texts.details, url=url),))
-        if call.phase == "ended" and call.direction == "in" and call.customer and chat_id > 0:
+        theirs = call.direction == "in" or call.outcome == "lost_in_transfer"
+        if call.phase == "ended" and theirs and call.customer and chat_id > 0:
             data = CALL_BACK + self.digest(call.enterprise, chat_id, call.call_id)
             rows.append((Button(texts.call_back, callback_data=data),))
         return tuple(rows) or None

@@ -27,7 +27,7 @@ Outcome = Literal["requested", "again", "over", "later"]
 
 
 class CallBacks:
-    """Turns presses into facts, at most one a button."""
+    """Turns presses into facts, at most one a call and chat."""
 
     def __init__(
         self, pool: asyncpg.Pool, facts: Facts, buttons: Buttons, port: CallBack, now: Callable[[], datetime]
@@ -38,12 +38,15 @@ class CallBacks:
         """Ask for the call back that a button of this chat means. Raises what asyncpg raises."""
         digest = data.removeprefix(CALL_BACK)
         for enterprise in enterprises:
-            requested = await self._find(enterprise, chat_id, user_id, digest)
-            if requested is not None:
-                return await self._ask(enterprise, digest, requested)
+            found = await self._find(enterprise, chat_id, user_id, digest)
+            if found is not None:
+                return await self._ask(enterprise, *found)
         return "over"
 
-    async def _ask(self, enterprise: str, digest: str, requested: CallbackRequested) -> Outcome:
+    async def _ask(self, enterprise: str, requested: CallbackRequested, legs: Sequence[str]) -> Outcome:
+        """A call has one button in a chat, that of its leader; two where it was two calls when they were sent."""
+        digests = [self._buttons.digest(enterprise, requested.chat_id, leg) for leg in legs]
+        digest = self._buttons.digest(enterprise, requested.chat_id, requested.call_id)
         fact = NewFact(
             enterprise=enterprise,
             stream=callback_stream(digest),
@@ -54,6 +57,9 @@ class CallBacks:
             expected_version=0,
         )
         try:
+            for other in digests:
+                if other != digest and await self._facts.read_stream(enterprise, callback_stream(other)):
+                    return "again"
             await self._facts.append(fact, within=WITHIN)
         except VersionConflict:
             return "again"
@@ -64,8 +70,8 @@ class CallBacks:
 
     async def _find(
         self, enterprise: str, chat_id: int, user_id: int, digest: str
-    ) -> CallbackRequested | None:
-        """The call of this button, also where another leg leads it since."""
+    ) -> tuple[CallbackRequested, list[str]] | None:
+        """The call of this button, also where another leg leads it since, and the call's legs."""
         since, before, last = self._now() - VALID, END, ""
         while rows := await self._pool.fetch(_RECENT, enterprise, since, before, last, PAGE):
             for row in rows:
@@ -73,13 +79,14 @@ class CallBacks:
                 if row["customer"] and any(
                     self._buttons.digest(enterprise, chat_id, leg) == digest for leg in legs
                 ):
-                    return CallbackRequested(
+                    asked = CallbackRequested(
                         call_id=row["call_id"],
                         chat_id=chat_id,
                         user_id=user_id,
                         phone=row["customer"],
                         line=row["line"],
                     )
+                    return asked, sorted(legs)
             if len(rows) < PAGE:
                 return None
             before, last = rows[-1]["started_at"], rows[-1]["call_id"]

@@ -8,9 +8,9 @@ import html
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import asyncpg
 import msgspec
@@ -98,6 +98,8 @@ class Entry(msgspec.Struct, frozen=True):
         return html.escape(shorten(self.directory.profile.name), quote=False)
 
 
+Line = Literal["stranger", "asleep", "void"]
+"""What a chat is told that may not ask, by its name in the texts."""
 Answer = Callable[[Entry, str], Awaitable[str | Menu]]
 
 
@@ -119,7 +121,7 @@ class Desk:
         self._directory, self._turns, self._subscribers = directory, turns, subscribers
         self._invitations, self._lists, self._call_backs = invitations, lists, call_backs
         self._now, self._monotonic = now, monotonic
-        self._told: OrderedDict[tuple[str, int, str], tuple[float, ...]] = OrderedDict()
+        self._told: OrderedDict[tuple[str, int, Line], tuple[float, ...]] = OrderedDict()
         """By bot, chat and line: when it was said lately."""
         self._names: dict[str, str] = {}
         self._answers: dict[str, Answer] = {
@@ -184,8 +186,7 @@ class Desk:
                 text = entry.texts.back.format(entry.name)
                 await self._say(entry.number, chat_id, await self._wish(entry, wishes.returned, text))
             return
-        texts = self._texts(heard)
-        await self._polite(heard, chat_id, texts.asleep if asleep else texts.stranger)
+        await self._polite(heard, chat_id, "asleep" if asleep else "stranger")
 
     async def _serve(self, readers: Sequence[Entry], chat_id: int, asked: Command) -> None:
         answer = self._answers.get(asked.name)
@@ -217,7 +218,7 @@ class Desk:
             if entry := next(iter(readers.values()), None):
                 await self._say(entry.number, chat_id, entry.texts.void)
             else:
-                await self._polite(heard, chat_id, self._texts(heard).void, TRIES)
+                await self._polite(heard, chat_id, "void", TRIES)
             return
         entry = Entry(self._directory(number), Subscriber(chat_id=chat_id))
         text = entry.texts.welcome.format(entry.name)
@@ -321,7 +322,7 @@ class Desk:
             for entry in self._entries(heard.enterprises, chat_id):
                 await self._subscribers.wish(entry.number, chat_id, wishes.unblocked)
         elif chat_id < 0 and not self._readers(heard.enterprises, chat_id):
-            await self._polite(heard, chat_id, self._texts(heard).stranger)
+            await self._polite(heard, chat_id, "stranger")
 
     # what is known of a chat
 
@@ -348,25 +349,30 @@ class Desk:
 
     # what is sent
 
-    async def _polite(self, heard: Heard, chat_id: int, text: str, times: int = 1) -> None:
+    async def _polite(self, heard: Heard, chat_id: int, line: Line, times: int = 1) -> None:
         """Say a line to a chat that may not ask, so many times an hour."""
-        key, now = (heard.bot.key, chat_id, text), self._monotonic()
-        told = tuple(at for at in self._told.get(key, ()) if now - at < POLITE_EVERY)
-        if len(told) >= times:
-            return
-        self._told[key] = (*told, now)
+        enterprise = heard.enterprises[0]
+        key, now = (heard.bot.key, chat_id, line), self._monotonic()
+        if key not in self._told:
+            ago = await self._turns.said(enterprise, chat_id, line, timedelta(seconds=POLITE_EVERY))
+            self._told[key] = tuple(now - one.total_seconds() for one in ago)
+        told = tuple(at for at in self._told[key] if now - at < POLITE_EVERY)
+        if len(told) < times:
+            told = (*told, now)
+            text: str = getattr(self._texts(heard), line)
+            await self._say(enterprise, chat_id, text, line)
+        self._told[key] = told
         self._told.move_to_end(key)
         if len(self._told) > STRANGERS:
             self._told.popitem(last=False)
-        await self._say(heard.enterprises[0], chat_id, text)
 
-    async def _say(self, enterprise: str, chat_id: int, said: str | Menu) -> None:
+    async def _say(self, enterprise: str, chat_id: int, said: str | Menu, line: str = "") -> None:
         answer = said if isinstance(said, Menu) else Menu(said, ())
 
         async def send(bot: BotApi) -> None:
             await bot.send_message(chat_id, cut(answer.text), markup=answer.markup)
 
-        await self._ask(enterprise, chat_id, send)
+        await self._ask(enterprise, chat_id, send, line)
 
     async def _edit(self, enterprise: str, message: Message, shown: Menu) -> None:
         chat_id = message.chat.id
@@ -379,10 +385,12 @@ class Desk:
 
         await self._ask(enterprise, chat_id, edit)
 
-    async def _ask(self, enterprise: str, chat_id: int, request: Callable[[BotApi], Awaitable[None]]) -> None:
+    async def _ask(
+        self, enterprise: str, chat_id: int, request: Callable[[BotApi], Awaitable[None]], line: str = ""
+    ) -> None:
         """One request within the budget of the cards; once more where Telegram had no time for it."""
         for last in (False, True):
-            bot = await self._turns.turn(enterprise, chat_id)
+            bot = await self._turns.turn(enterprise, chat_id, line)
             if bot is None:
                 return
             try:

@@ -1,6 +1,7 @@
 """What the bot needs of the rest of the house."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Protocol
 
 import structlog
@@ -10,7 +11,7 @@ from adapters.telegram.api import BotApi
 from adapters.telegram.errors import TelegramError
 from calls.callbacks import CallbackRequested
 from calls.directory import Directory, Subscriber
-from calls.facts import NewFact
+from calls.facts import Fact, NewFact
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +40,12 @@ class NobodyDials:
 class Turns(Protocol):
     """The budget that answers share with the cards (adapters.telegram.outbox.Outbox)."""
 
-    async def turn(self, enterprise: str, chat_id: int) -> BotApi | None:
-        """Wait for a turn; the bot, None where nobody may speak now."""
+    async def turn(self, enterprise: str, chat_id: int, line: str = "") -> BotApi | None:
+        """Wait for a turn; the bot, None where nobody may speak now. ``line``: one that is said so often an hour."""
+        ...
+
+    async def said(self, enterprise: str, chat_id: int, line: str, within: timedelta) -> list[timedelta]:
+        """How long ago each time was that this ``line`` was said to the chat within that time."""
         ...
 
     def told(self, enterprise: str, chat_id: int, error: TelegramError | None) -> None:
@@ -53,6 +58,10 @@ class Facts(Protocol):
 
     async def append(self, fact: NewFact, *, within: float | None = None) -> Appended:
         """As actors.ports.FactLog.append."""
+        ...
+
+    async def read_stream(self, enterprise: str, stream: str) -> list[Fact]:
+        """All facts of one stream, by version."""
         ...
 
 

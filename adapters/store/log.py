@@ -13,7 +13,7 @@ import asyncpg
 from actors.ports import Appended, StoreUnavailable
 from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.store import reader
-from adapters.store.reader import Connection
+from adapters.store.reader import Asked, Connection
 from adapters.store.writer import Writer
 from calls.exchange import Belonging
 from calls.facts import NEWEST, Fact, NewFact
@@ -85,8 +85,8 @@ class EventStore:
         async with self._connection() as connection:
             return await reader.read_streams(connection, [(enterprise, stream)], NEWEST)
 
-    async def recent_requests(self, window: float) -> dict[tuple[str, int], list[float]]:
-        """By (enterprise, chat_id), how many seconds ago something was asked of Telegram within so many seconds."""
+    async def recent_requests(self, window: float) -> Asked:
+        """What was asked of Telegram within so many seconds, and what it said of it."""
         async with self._connection() as connection:
             return await reader.recent_requests(connection, timedelta(seconds=window))
 

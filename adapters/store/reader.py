@@ -10,11 +10,21 @@ import msgspec
 from adapters.archive.folder import Archive
 from adapters.archive.index import Stream, places_of
 from adapters.store.partitions import OF_DIRECTORY, month_of
+from calls.chats import read_paused
 from calls.events import EventError, read_event
 from calls.exchange import FORGET_SILENT_AFTER, Belonging
-from calls.facts import DIRECTORY_STREAM, NEWEST, Fact, bridge_stream, delivery_stream, leg_stream
+from calls.facts import (
+    CHAT_PAUSED,
+    DIRECTORY_STREAM,
+    NEWEST,
+    Fact,
+    bridge_stream,
+    delivery_stream,
+    leg_stream,
+)
 from calls.groups import Visit
 from calls.order import in_order, place_between
+from calls.shapes import SHAPES
 from projections.ports import Checkpoint
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -141,12 +151,15 @@ SELECT greatest(0, (
 """
 
 
-# What was asked of Telegram lately, as far as it was recorded; of a first message that it was intended.
+# What was asked of Telegram lately, as far as it was recorded (of a first message that it was intended), and what it
+# wants not to be asked yet.
 REQUESTS = """
 SELECT enterprise, split_part(stream, '/', 2)::bigint AS chat_id,
-       extract(epoch FROM clock_timestamp() - recorded_at)::float8 AS age
+       extract(epoch FROM clock_timestamp() - recorded_at)::float8 AS age,
+       CASE kind WHEN 'chat_paused' THEN body END
 FROM facts
-WHERE position > $1 AND kind IN ('delivery_intended', 'delivery_edited', 'delivery_withdrawn')
+WHERE position > $1
+  AND kind IN ('delivery_intended', 'delivery_edited', 'delivery_withdrawn', 'chat_answered', 'chat_paused')
   AND recorded_at > clock_timestamp() - $2::interval
 """
 
@@ -327,13 +340,26 @@ async def unsettled_calls(
     return [(row[0], row[1]) for row in rows]
 
 
-async def recent_requests(connection: Connection, window: timedelta) -> dict[tuple[str, int], list[float]]:
-    """By (enterprise, chat_id), how many seconds ago something was asked of Telegram within the window."""
+class Asked(msgspec.Struct, frozen=True):
+    """What Telegram was asked within a window, by (enterprise, chat_id)."""
+
+    requests: dict[tuple[str, int], list[float]]
+    """How many seconds ago each was made."""
+    pauses: dict[tuple[str, int], float]
+    """For how many seconds Telegram wants nothing asked yet."""
+
+
+async def recent_requests(connection: Connection, window: timedelta) -> Asked:
+    """What was asked of Telegram within the window, and what it said of it."""
     since = await connection.fetchval(BEFORE_WINDOW, window, NEWEST)
-    found: dict[tuple[str, int], list[float]] = {}
-    for enterprise, chat_id, age in await connection.fetch(REQUESTS, since, window):
-        found.setdefault((enterprise, chat_id), []).append(max(age, 0.0))
-    return found
+    asked = Asked({}, {})
+    for enterprise, chat_id, age, paused in await connection.fetch(REQUESTS, since, window):
+        chat = (enterprise, chat_id)
+        if paused is None:
+            asked.requests.setdefault(chat, []).append(max(age, 0.0))
+        elif SHAPES.knows(CHAT_PAUSED, paused) and (left := read_paused(paused).seconds - age) > 0.0:
+            asked.pauses[chat] = max(left, asked.pauses.get(chat, 0.0))
+    return asked
 
 
 async def park(connection: Connection, place: str, told: Fact, reason: str) -> None:

@@ -10,9 +10,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 import msgspec
@@ -29,6 +29,7 @@ from adapters.telegram.errors import (
     Unauthorized,
     Unreachable,
 )
+from adapters.telegram.ledger import Ledger
 from adapters.telegram.limits import Backoff, Budget, Rates
 from adapters.telegram.past import Histories, NoHistories
 from adapters.telegram.posts import (
@@ -59,6 +60,9 @@ FOLLOWS_WITHIN: Final = 10.0
 
 NOTICE_AFTER: Final = 2.0
 """Seconds for which a call has to stay missed or lost before the reply rings: an event may be on its way yet."""
+
+WORTH_A_FACT: Final = 2.0
+"""Seconds that a pause has to last to be stored: no start is quicker."""
 
 LATE: Final = 30.0
 """Seconds after which an edit that was given up is not carried out any more: then what is shown is said once again."""
@@ -106,12 +110,15 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         self._courier = Courier(
             log, now=now, new_id=new_id, monotonic=monotonic, observe=observe, tracing=tracing or Tracing()
         )
+        self._ledger = Ledger(log, now)
         self._now = now
         self._render = render
         self._histories = histories or NoHistories()
         self._markup = markup
         self._chance = chance
         self._bots = dict(bots or {})
+        self._mute: set[str] = set()
+        """Enterprises whose bot cannot speak."""
         self._rates = rates or Rates()
         self._backoff = backoff or Backoff()
         self._pause = pause
@@ -129,6 +136,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         self._queues: dict[tuple[str, int], ChatQueue] = {}
         self._in_flight: Counter[Key] = Counter()
         self._results = Results()
+        self._notices = Results()
+        """Of the replies that ring."""
         self._paused = True
         self._closing = False
         self._group: asyncio.TaskGroup | None = None
@@ -209,7 +218,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         if key in self._in_flight:
             return False
         card = self._cards.get(key)
-        return card is None or not card.open or enterprise not in self._bots
+        return card is None or not card.open or not (enterprise in self._bots or enterprise in self._mute)
 
     def pause(self) -> None:
         """Send nothing new; what is pending is kept."""
@@ -222,10 +231,16 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         self._paused = False
         self._wake_all()
 
-    def set_bot(self, enterprise: str, bot: BotApi | None) -> None:
-        """From now on this bot speaks for the enterprise (None: nobody); one that was off is tried anew."""
+    def set_bot(self, enterprise: str, bot: BotApi | None, *, awaited: bool = False) -> None:
+        """From now on this bot speaks for the enterprise (None: nobody); one that was off is tried anew.
+
+        ``awaited``: it has one that cannot speak just now, so its calls wait as for one that Telegram refuses.
+        """
+        self._mute.discard(enterprise)
         if bot is None:
             self._bots.pop(enterprise, None)
+            if awaited:
+                self._mute.add(enterprise)
         else:
             self._bots[enterprise] = bot
             self._retry(bot.key)
@@ -238,14 +253,19 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             self._retry(key)
         self._wake_all()
 
-    async def turn(self, enterprise: str, chat_id: int) -> BotApi | None:
-        """Wait until a request to this chat may go out that is no card; the bot, None where nobody may speak now."""
+    async def turn(self, enterprise: str, chat_id: int, line: str = "") -> BotApi | None:
+        """Wait until a request to this chat may go out that is no card; the bot, None where nobody may speak now.
+
+        What counts for longer than a start takes is a fact: in a group, and a ``line`` that is said once an hour.
+        """
         queue = ChatQueue(enterprise, chat_id)
         bot = self._bot(queue)
         if bot is None or self._breaker(enterprise, bot).open:
             return None
         budget = self._budget(bot)
         await budget.turn(chat_id)
+        if chat_id < 0 or line:
+            await self._ledger.answered(enterprise, chat_id, line)
         return bot.paced(budget.go) if bot is self._bot(queue) else None
 
     def told(self, enterprise: str, chat_id: int, error: TelegramError | None) -> None:
@@ -256,16 +276,26 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         Passage(self._breaker(enterprise, bot), chat_id, tries=False).told(error)
         match error:
             case TooManyRequests(retry_after=seconds):
-                self._budget(bot).limited(chat_id, seconds)
+                self._limited(enterprise, bot, chat_id, seconds)
             case Unreachable() | ServerError():
                 self._budget(bot).hold(chat_id, self._backoff.after(1, self._chance()))
             case Unauthorized():
                 self._refused(enterprise, bot)
 
-    async def remember(self, requests: Mapping[tuple[str, int], Sequence[float]], ago: float) -> None:
+    async def said(self, enterprise: str, chat_id: int, line: str, within: timedelta) -> list[timedelta]:
+        """How long ago each time was that a chat was told this ``line`` within that time, by whatever instance."""
+        return await self._ledger.said(enterprise, chat_id, line, within)
+
+    async def remember(
+        self,
+        requests: Mapping[tuple[str, int], Sequence[float]],
+        ago: float,
+        pauses: Mapping[tuple[str, int], float] = MappingProxyType({}),
+    ) -> None:
         """Know of the requests of an instance that was here before, which ended at most ``ago`` seconds ago.
 
-        ``requests``: by (enterprise, chat_id) how many seconds ago each was made. Before a ``resume``.
+        ``requests``: by (enterprise, chat_id) how many seconds ago each was made; ``pauses``: for how many seconds
+        Telegram wants nothing asked yet. Before a ``resume``.
         """
         before, self._budgets = self._budgets, {}
         by_bot: dict[str, dict[int, Sequence[float]]] = {bot.account: {} for bot in self._bots.values()}
@@ -278,6 +308,9 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             if bot.account in before:
                 budget.heed(before[bot.account].pauses())
             await budget.taken_over(by_bot[bot.account], ago)
+        for (enterprise, chat_id), seconds in pauses.items():
+            if speaks := self._bots.get(enterprise):
+                self._budget(speaks).hold(chat_id, seconds)
 
     @property
     def pending(self) -> int:
@@ -452,12 +485,13 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
 
     def _plan_notice(self, card: Card, chat_id: int, posts: Mapping[str, Post]) -> _Step | None:
         """The reply that rings below the card, once the call has stayed missed or lost for a moment."""
-        post = card.notices.get(chat_id) or Post(call_id=card.key[1], chat_id=chat_id)
+        replies = self._notices.replies(card, chat_id)
         wait = self._notice_in(card, chat_id)
-        if wait or (wait is None and not post.live):
+        if wait or (wait is None and not any(reply.live for reply in replies.values())):
             return None
         above = first_live(posts.values())
-        action = next_notice(wait is not None, post, above.message_id if above else None)
+        below = above.message_id if above else None
+        action = next_notice(card.call, chat_id, replies, below, wanted=wait is not None)
         if action is None:
             return None
         text = notice_line(card.call, card.directory)
@@ -467,7 +501,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             text,
             fingerprint(text),
             silent=not card.notice_rings(chat_id, self._now()),
-            reply_to=above.message_id if above else post.message_id,
+            reply_to=below or action.post.message_id,
         )
         return _Step(job, card, action)
 
@@ -505,7 +539,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             if not self._in_flight[card.key]:
                 del self._in_flight[card.key]
         if verdict.post is not None and job.reply_to is not None:
-            card.notices[job.chat_id] = verdict.post
+            self._notices.learn(job.enterprise, verdict.post)
         elif verdict.post is not None:
             self._results.learn(job.enterprise, verdict.post)
         if verdict.lost is not None:
@@ -542,7 +576,15 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         if wait is None:
             self._budget(bot).hold(queue.chat_id, self._backoff.after(queue.failures, self._chance()))
         else:
-            self._budget(bot).limited(queue.chat_id, wait)
+            self._limited(queue.enterprise, bot, queue.chat_id, wait)
+
+    def _limited(self, enterprise: str, bot: BotApi, chat_id: int, seconds: float) -> None:
+        """Telegram wants a pause: whoever is here next shall keep it too."""
+        self._budget(bot).limited(chat_id, seconds)
+        if self._group is not None and seconds >= WORTH_A_FACT:
+            self._group.create_task(
+                self._ledger.paused(enterprise, chat_id, seconds), name=f"a pause of chat {chat_id}"
+            )
 
     def _part(self, queue: ChatQueue, error: RecipientGone) -> None:
         """Let the directory know, once for all calls of the chat."""

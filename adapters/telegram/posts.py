@@ -14,6 +14,7 @@ from adapters.telegram.html_cut import cut_plain
 from calls.call import Call
 from calls.deliveries import Post
 from calls.directory import Language
+from calls.subscriptions import is_unanswered
 
 # Each sendMessage may have made a message though no answer came: while the call goes on two such tries are enough. That
 # it has ended is worth a few more: a call that nobody is told of is worse than one that is told twice.
@@ -138,13 +139,21 @@ def _live(posts: Iterable[Post]) -> list[Post]:
     return sorted(live, key=lambda post: (post.position or 0, post.message_id or 0))
 
 
-def next_notice(wanted: bool, post: Post, card: int | None) -> Ring | Withdraw | None:
-    """What brings the reply below a card nearer to standing there, or to being gone; None: nothing.
+def next_notice(
+    call: Call, chat_id: int, replies: Mapping[str, Post], card: int | None, *, wanted: bool
+) -> Ring | Withdraw | None:
+    """What brings the one reply below a card nearer to standing there, or to being gone; None: nothing.
 
-    ``post``: of the reply; ``card``: message id of the card, None where none stands.
+    ``replies``: those of the conversation's legs by stream. The one sent first stays, for as long as nobody took the
+    call, whatever its reader wishes since. ``card``: message id of the card, None where none stands.
     """
-    if post.live and post.message_id is not None:
-        return None if wanted or post.refused else Withdraw(post, post.message_id)
+    live = _live(replies.values())
+    for reply in live[1:] if is_unanswered(call) else live:
+        if reply.message_id is not None and not reply.refused:
+            return Withdraw(reply, reply.message_id)
+    if live:
+        return None
+    post = replies.get(call.call_id) or Post(call_id=call.call_id, chat_id=chat_id)
     if not wanted or card is None or post.withdrawn or post.refused or post.intents >= MOST_INTENTS:
         return None
     return Ring(post, card)

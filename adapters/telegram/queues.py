@@ -35,7 +35,7 @@ class Card:
 
     ``chats``: those that this state is for. ``open``: of them those that do not show it yet, as far as known.
     ``revision`` grows with every state, the newest came at ``changed_at`` (of the event loop's time).
-    ``notices``: the replies that ring, by chat, as far as known. ``done``: chats that were told this end of the call
+    ``done``: chats that were told this end of the call
     before the card came to be; what it says of earlier calls may differ by now, which is no reason for an edit.
     ``back``: chats that became readers while the card was at hand, perhaps again. ``failures``: by chat, how often in a
     row it was not taken there, though nothing is known against it. ``unsure``: by chat, the hashes of edits that were
@@ -58,7 +58,6 @@ class Card:
         "given_up",
         "key",
         "locked",
-        "notices",
         "open",
         "plain",
         "posts",
@@ -81,7 +80,6 @@ class Card:
         self.locked: frozenset[int] = frozenset()
         self.plain: str | None = None
         self.changed_at = 0.0
-        self.notices: dict[int, Post] = {}
         self.done: frozenset[int] = frozenset()
         self.back: set[int] = set()
         self.failures: dict[int, int] = {}
@@ -292,6 +290,10 @@ class Results:
         """The conversation's posts in a chat by stream: what the leader knows and what we do, the newer."""
         told = card.posts.get(chat_id, ())
         return newest((*told, *self._own(card, chat_id, told)))
+
+    def replies(self, card: Card, chat_id: int) -> dict[str, Post]:
+        """Likewise of what nobody else tells."""
+        return newest(self._own(card, chat_id, card.posts.get(chat_id, ())))
 
     def _own(self, card: Card, chat_id: int, told: Iterable[Post]) -> Iterable[Post]:
         enterprise, call_id = card.key

@@ -220,6 +220,27 @@ async def test_a_stranger_gets_one_polite_line_an_hour_and_learns_nothing(databa
         assert "только подписчикам" in (await talk.said(STRANGER, "/missed")).text
 
 
+async def test_a_stranger_is_told_no_second_line_within_the_hour_after_a_restart(database, tmp_path, bots):
+    async with talking(database, tmp_path, bots, file(SUBSCRIBER)) as talk:
+        assert "только подписчикам" in (await talk.said(STRANGER, "/calls")).text
+        assert "недействительно" in (await talk.said(STRANGER, "/start abcdefghijklmnop")).text
+    async with talking(database, tmp_path, bots) as talk:
+        bots.write(STRANGER, "/calls")
+        for _ in range(TRIES):
+            bots.write(STRANGER, "/start abcdefghijklmnop")
+        await talk.heard()
+        assert len(talk.texts(STRANGER)) == 1 + TRIES
+
+
+async def test_answers_in_a_group_count_after_a_restart(database, tmp_path, bots):
+    async with talking(database, tmp_path, bots, file(GROUP)) as talk:
+        for _ in range(5):
+            await talk.said(GROUP, "/help")
+    async with talking(database, tmp_path, bots) as talk:
+        asked = await talk.service.service.store.recent_requests(60.0)
+        assert len(asked.requests["0367", GROUP]) == 5
+
+
 async def test_a_void_invitation_is_told_so_a_few_times_an_hour_whatever_else_was_said(
     database, tmp_path, bots
 ):
@@ -458,6 +479,24 @@ async def test_call_back_pressed_twice_is_one_fact_and_no_one_elses(database, tm
     assert checked.code == 0, checked.output + checked.errors
     events = await command("events", "--all", env=env, folder=tmp_path)
     assert sum("callback_requested" in line for line in events.output.splitlines()) == 1
+
+
+async def test_a_call_that_was_two_has_two_buttons_in_a_chat_and_one_call_back(database, tmp_path, bots):
+    async with talking(database, tmp_path, bots, file(SUBSCRIBER, 1002)) as talk:
+        await talk.service.play(catalogue()["2-1"])
+        await talk.service.quiet()
+        (call,) = (await talk.service.get("/api/calls"))["items"]
+        follower = next(leg for leg in call["legs"] if leg != call["call_id"])
+
+        async def press(chat_id, leg):
+            message = next(iter(bots.chats[chat_id].values())).message_id
+            data = "c:" + talk.service.service.buttons.digest("0367", chat_id, leg)
+            return (await bots.answered(bots.press(chat_id, message, data)))["text"]
+
+        done, again = "Запрос на обратный звонок записан.", "Обратный звонок уже запрошен."
+        told = [await press(SUBSCRIBER, leg) for leg in (follower, call["call_id"], follower)]
+        assert told == [done, again, again]
+        assert await press(1002, call["call_id"]) == done, "another reader may ask too"
 
 
 async def test_wishes_and_what_was_heard_last_survive_a_restart(database, tmp_path, bots):

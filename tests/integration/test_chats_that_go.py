@@ -90,6 +90,32 @@ async def test_who_blocks_the_bot_is_off_until_a_file_lists_him_again(database, 
     await checked(database, tmp_path)
 
 
+async def test_who_comes_back_while_no_service_runs_is_shown_how_a_call_goes_on_that_he_refused(
+    database, tmp_path
+):
+    async with EveryBot() as bots:
+        settings = {"rates": UNLIMITED, "telegram_api": bots.base_url}
+        events, last = begun()
+        async with running(database.dsn, tmp_path, file(1001, 1002), **settings) as service:
+            await store(service, events[:1])
+            await service.quiet()
+            bots.script("editMessageText", *[BLOCKED] * 20, chat_id=1001)
+            await store(service, events[1:])
+            await known(service, 1002)
+            await service.quiet()
+        bots._faults.clear()
+        (tmp_path / "again.toml").write_text(file(1001, 1002))
+        env = {"CALLFOLD_DATABASE_URL": database.dsn}
+        applied = await command("apply", "again.toml", env=env, folder=tmp_path)
+        assert applied.code == 0, applied.errors
+        async with running(database.dsn, tmp_path, **settings) as service:
+            assert readers(service) == [1001, 1002]
+            await store(service, [last])
+            await service.quiet()
+            assert ["Завершен" in text for text in bots.standing(1001)] == [True]
+    await checked(database, tmp_path)
+
+
 async def test_a_group_that_became_a_supergroup_goes_on_under_its_new_id_with_its_open_calls(
     database, tmp_path
 ):

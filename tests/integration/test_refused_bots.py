@@ -134,3 +134,24 @@ async def test_a_request_that_is_refused_again_and_again_is_made_ever_more_slowl
         pauses = [later - before for before, later in itertools.pairwise(times)]
         assert len(pauses) == 3
         assert all(pause >= least for pause, least in zip(pauses, (0.24, 0.49, 0.99), strict=True))
+
+
+async def test_calls_that_end_while_a_token_cannot_be_read_are_shown_when_it_can(
+    database, tmp_path, bots, monkeypatch
+):
+    directory = DIRECTORY.replace(f'bot_token = "{TOKEN}"', 'bot_token_env = "JUNE_BOT"')
+    monkeypatch.setenv("JUNE_BOT", TOKEN)
+    settings = {"telegram_api": bots.base_url}
+    async with running(database.dsn, tmp_path, directory, rates=UNLIMITED, **settings):
+        monkeypatch.delenv("JUNE_BOT")
+    async with running(database.dsn, tmp_path, rates=UNLIMITED, **settings) as service:
+        await service.play(catalogue()["2-1"])
+        (leader,) = (
+            actor for actor in service.service.house.enterprises["0367"].actors.values() if actor.call
+        )
+        assert not service.service.outbox.idle("0367", leader.unique_id)
+        monkeypatch.setenv("JUNE_BOT", TOKEN)
+        await service.service.reload()
+        await service.quiet()
+        (text,) = bots.standing(1001)
+        assert text.startswith("✅")

@@ -19,6 +19,7 @@ from adapters.store.reader import (
     unsettled_calls,
     whose,
 )
+from calls.chats import ChatAnswered, ChatPaused, write_answered, write_paused
 from calls.deliveries import (
     DeliveryEdited,
     DeliveryIntended,
@@ -28,12 +29,15 @@ from calls.deliveries import (
 )
 from calls.exchange import Belonging
 from calls.facts import (
+    CHAT_ANSWERED,
+    CHAT_PAUSED,
     DIRECTORY_CHANGED,
     DIRECTORY_STREAM,
     NEWEST,
     Fact,
     NewFact,
     bridge_stream,
+    chat_stream,
     delivery_stream,
     notice_stream,
 )
@@ -400,16 +404,37 @@ async def test_what_was_asked_of_telegram_lately_is_known_by_chat(database):
         await put(
             connection, [delivered("1.2", DeliveryIntended("1.2", -5, "hash", "try"), -5)], recorded_at=at
         )
-        found = await recent_requests(connection, timedelta(seconds=60))
+        found = (await recent_requests(connection, timedelta(seconds=60))).requests
         assert {chat: [round(age / 20) for age in ages] for chat, ages in found.items()} == {
             ("0367", -5): [0]
         }
         await put(connection, [edited("1.1", "ended")], recorded_at=at - timedelta(seconds=40))
-        found = await recent_requests(connection, timedelta(seconds=60))
+        found = (await recent_requests(connection, timedelta(seconds=60))).requests
         assert {chat: [round(age / 20) for age in ages] for chat, ages in found.items()} == {
             ("0367", -5): [0],
             ("0367", 1001): [2],
         }
+
+
+async def test_answers_count_as_requests_and_pauses_are_known_for_as_long_as_they_last(database):
+    def of_chat(kind: str, body: bytes, chat_id: int) -> NewFact:
+        fact = delivered("1.1", DeliveryIntended("1.1", chat_id, "", ""), chat_id)
+        return msgspec.structs.replace(fact, stream=chat_stream(chat_id), kind=kind, body=body)
+
+    async with connected(database.dsn) as connection:
+        at = datetime.now(UTC)
+        told = [
+            of_chat(CHAT_ANSWERED, write_answered(ChatAnswered(-5)), -5),
+            of_chat(CHAT_PAUSED, write_paused(ChatPaused(-5, 40.0)), -5),
+            of_chat(CHAT_PAUSED, write_paused(ChatPaused(1, 10.0)), 1),
+            of_chat(CHAT_PAUSED, b'{"chat_id":2,"seconds":40.0,"v":99}', 2),
+        ]
+        await put(connection, told, recorded_at=at - timedelta(seconds=20))
+        found = await recent_requests(connection, timedelta(seconds=60))
+        assert {chat: [round(age / 20) for age in ages] for chat, ages in found.requests.items()} == {
+            ("0367", -5): [1]
+        }
+        assert {chat: round(left / 20) for chat, left in found.pauses.items()} == {("0367", -5): 1}
 
 
 async def test_a_call_that_was_heard_of_lately_is_unsettled_whatever_was_shown_of_it(database):

@@ -415,3 +415,37 @@ async def test_a_reply_that_telegram_refuses_is_tried_once_more_plainly_and_no_m
     assert house.texts() == texts
     assert house.server.counts["sendMessage"] == 4
     assert "reply_markup" not in house.server.requests[-1].fields
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_reply_stays_for_as_long_as_nobody_took_the_call_whatever_is_wished_since(house):
+    await house.shown(MISSED, some(notify="missed"))
+    house.now = NOW + timedelta(hours=2)
+    with_recording = msgspec.structs.replace(MISSED, last_position=9, recordings=("r",))
+    await house.shown(with_recording, some(notify="missed"))
+    await house.shown(msgspec.structs.replace(with_recording, last_position=11), some(notify="edit"))
+    assert [message.deleted for message in house.server.chats[SOME].values()] == [False, False]
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(
+    ("outcome", "stand"),
+    [
+        ("missed", [["ended 1.1", "ended 1.1 as one"], [NOTICE]]),
+        ("answered", [["ended 1.1", "ended 1.1 as one"]]),
+    ],
+)
+async def test_two_missed_calls_that_rang_and_prove_to_be_one_keep_one_reply_or_none(
+    house, monkeypatch, outcome, stand
+):
+    directory, follower = some(notify="missed"), msgspec.structs.replace(MISSED, call_id="1.2")
+    await house.shown(MISSED, follower, directory)
+    assert len(house.texts()) == 4
+    monkeypatch.setitem(globals(), "text", lambda call: f"{call.phase} {call.call_id} as one")
+    house.outbox.drop("0367", "1.2")
+    joined = msgspec.structs.replace(MISSED, outcome=outcome, legs=("1.1", "1.2"), last_position=9)
+    one, other = house.posts("1.1"), house.posts("1.2")
+    house.show(joined, directory, posts={chat: one[chat] + other[chat] for chat in one})
+    await house.settled()
+    messages = house.server.chats[SOME].values()
+    assert [message.texts for message in messages if not message.deleted] == stand

@@ -51,6 +51,11 @@ def test_other_calls_have_no_call_back(call):
     assert buttons(base="").of_card(call, DIRECTORY, 1001) is None
 
 
+def test_who_was_lost_on_the_way_to_another_can_be_called_back_whoever_had_called():
+    call = ended(direction="out", outcome="lost_in_transfer")
+    assert texts(buttons().of_card(call, DIRECTORY, 1001)) == ["📊 Подробнее", "📞 Перезвонить"]
+
+
 def test_a_group_has_no_call_back():
     assert texts(buttons().of_card(ended(), DIRECTORY, -5)) == ["📊 Подробнее"]
     assert buttons(base="").of_card(ended(), DIRECTORY, -5) is None

@@ -1,6 +1,7 @@
 """Answers of the bot take their turns from the budget of the cards, and only while somebody may speak."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,20 +10,27 @@ from adapters.telegram.breaker import IN_A_ROW
 from adapters.telegram.errors import ServerError, TooManyRequests, Unauthorized
 from adapters.telegram.limits import Rate, Rates
 from adapters.telegram.outbox import Outbox
+from calls.chats import ChatAnswered, ChatPaused, read_answered, read_paused
 from tests.botapi import TOKEN
 from tests.memory_log import MemoryLog
 
+THEN = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
 SLOW = Rates(bot=Rate(1e6, 1e6), group=Rate(1e6, 1e6), chat=Rate(1, 5))
 
 
 @pytest.fixture
-async def outbox():
+def log():
+    return MemoryLog()
+
+
+@pytest.fixture
+async def outbox(log):
     loop = asyncio.get_running_loop()
     async with http_client() as client:
         outbox = Outbox(
-            MemoryLog(),
+            log,
             lambda _call, _directory: "",
-            now=lambda: None,
+            now=lambda: THEN,
             new_id=lambda: "",
             chance=lambda: 0.5,
             monotonic=loop.time,
@@ -91,3 +99,45 @@ async def test_an_answer_of_a_refused_bot_silences_its_cards_while_this_instance
     assert not outbox.bot_off("0367")
     outbox.told("0367", 1, Unauthorized("sendMessage", "Unauthorized"))
     assert not outbox.bot_off("0367")
+
+
+async def test_an_answer_that_counts_for_long_is_a_fact_before_it_is_asked(outbox, log):
+    outbox.resume()
+    for chat_id, line in ((1, ""), (-5, ""), (1, "stranger")):
+        await outbox.turn("0367", chat_id, line)
+    told = [(fact.stream, fact.kind, read_answered(fact.body)) for fact in log.facts]
+    assert told == [
+        ("chat/-5", "chat_answered", ChatAnswered(-5)),
+        ("chat/1", "chat_answered", ChatAnswered(1, "stranger")),
+    ]
+    hour = timedelta(hours=1)
+    assert await outbox.said("0367", 1, "stranger", hour) == [timedelta(0)]
+    assert await outbox.said("0367", 1, "void", hour) == []
+    assert await outbox.said("0367", 1, "stranger", timedelta(0)) == []
+
+
+async def test_a_store_that_does_not_answer_keeps_no_answer_back(outbox, log, caplog):
+    log.down = True
+    outbox.resume()
+    assert await outbox.turn("0367", -5) is not None
+    assert "what chat -5 was asked is not stored" in caplog.text
+    assert await outbox.said("0367", 1, "stranger", timedelta(hours=1)) == []
+
+
+async def test_a_pause_that_telegram_asks_for_is_a_fact_where_it_lasts_longer_than_a_start(outbox, log):
+    outbox.resume()
+    outbox.told("0367", 1, TooManyRequests("sendMessage", "", retry_after=30))
+    outbox.told("0367", 2, TooManyRequests("sendMessage", "", retry_after=1))
+    async with asyncio.timeout(5):
+        while not log.facts:
+            await asyncio.sleep(0.002)  # polled, because nothing announces it
+    assert [read_paused(fact.body) for fact in log.facts] == [ChatPaused(1, 30)]
+
+
+async def test_a_pause_that_another_instance_was_told_of_holds_its_chat_alone(outbox):
+    await outbox.remember({}, 100.0, {("0367", 1): 30.0, ("0367", 3): 30.0, ("0368", 2): 30.0})
+    outbox.resume()
+    waiting = asyncio.create_task(outbox.turn("0367", 1))
+    assert await asyncio.wait_for(outbox.turn("0367", 2), 1) is not None
+    assert not waiting.done()
+    waiting.cancel()
