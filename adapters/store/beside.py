@@ -33,6 +33,8 @@ SWAP_CHECKPOINTS: Final = """
 UPDATE checkpoints mine SET fold_version = other.fold_version FROM checkpoints other
 WHERE mine.projection IN ($1, $2) AND other.projection IN ($1, $2) AND mine.projection <> other.projection
 """
+A_GLANCE: Final = "SET LOCAL default_statistics_target = 20"
+"""Before an ANALYZE: a fifth of the rows that it would look at tell enough until autovacuum looks at more."""
 OLD: Final = "_old"
 ASIDE: Final = "_aside"
 SWAP_MS: Final = 1_000
@@ -262,13 +264,13 @@ class Beside(Following):
             for table in counted:
                 await self._index(self._own, table, early=False)
         for table in counted:
-            await self._own.execute(f"ANALYZE {table}{self.suffix}")
+            await self._own.execute(f"{A_GLANCE}; ANALYZE {table}{self.suffix}")
 
     async def _make_ready(self, folded: Sequence[str]) -> None:
         async with self.connection() as connection:
             for table in folded:
                 await self._index(connection, table, early=False)
-                await connection.execute(f"ANALYZE {table}{self.suffix}")
+                await connection.execute(f"{A_GLANCE}; ANALYZE {table}{self.suffix}")
 
     # against the live tables
 

@@ -371,7 +371,8 @@ class _Recovered:
 async def fold_shards(work: Work, told: Callable[[int, int], None]) -> None:
     """Fold the shards of ``work`` one after the other; ``told`` gets (shard, facts) after each batch."""
     # Months are merged in order, as reader.MERGED says why. What a crash of the server takes back is folded again.
-    settings = {"enable_sort": "off", "synchronous_commit": "off"}
+    # A plan that knows the enterprises looks them up in a hash table, one for any of them compares each in turn.
+    settings = {"enable_sort": "off", "synchronous_commit": "off", "plan_cache_mode": "force_custom_plan"}
     pool = await asyncpg.create_pool(work.dsn, min_size=1, max_size=2, server_settings=settings)
     async with pool:
         archive = await open_archive(pool, Path(work.archive) if work.archive else None)
