@@ -1,18 +1,19 @@
-"""Chats: what was asked of one beside the cards of calls, for whoever is here next (bodies of the chat facts).
+"""Chats: what was asked of one that no delivery tells, for whoever is here next (bodies of the chat facts).
 
-The bot's limits hold whoever speaks: an answer counts like a card, and a pause that Telegram has asked for goes on.
+The bot's limits hold whoever speaks: an answer counts like a card, a request that was not taken like one that was, and
+a pause that Telegram has asked for goes on.
 """
 
 import msgspec
 
-from calls.facts import CHAT_ANSWERED, CHAT_PAUSED
+from calls.facts import CHAT_ASKED, CHAT_PAUSED
 from calls.shapes import SHAPES
 
 
-class ChatAnswered(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """Body of a ``chat_answered`` fact: a command is about to be answered.
+class ChatAsked(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Body of a ``chat_asked`` fact: a request to the chat that no delivery tells.
 
-    ``line``: name of what a chat is told that may not ask (adapters/bot/desk.py), "" for an answer to who may.
+    ``line``: name of what a chat is told that may not ask (adapters/bot/desk.py), "" for any other.
     """
 
     chat_id: int
@@ -26,18 +27,18 @@ class ChatPaused(msgspec.Struct, frozen=True, gc=False):
     seconds: float
 
 
-_answered = msgspec.json.Decoder(ChatAnswered)
+_asked = msgspec.json.Decoder(ChatAsked)
 _paused = msgspec.json.Decoder(ChatPaused)
 
 
-def read_answered(body: bytes) -> ChatAnswered:
-    """Body of a ``chat_answered`` fact. Raises as Shapes.read."""
-    return SHAPES.read(CHAT_ANSWERED, body, _answered)
+def read_asked(body: bytes) -> ChatAsked:
+    """Body of a ``chat_asked`` fact. Raises as Shapes.read."""
+    return SHAPES.read(CHAT_ASKED, body, _asked)
 
 
-def write_answered(answered: ChatAnswered) -> bytes:
-    """Body of a ``chat_answered`` fact."""
-    return SHAPES.write(CHAT_ANSWERED, answered)
+def write_asked(asked: ChatAsked) -> bytes:
+    """Body of a ``chat_asked`` fact."""
+    return SHAPES.write(CHAT_ASKED, asked)
 
 
 def read_paused(body: bytes) -> ChatPaused:

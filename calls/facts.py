@@ -35,7 +35,7 @@ DELIVERY_EDITED: Final = "delivery_edited"
 DELIVERY_WITHDRAWN: Final = "delivery_withdrawn"
 DELIVERY_REFUSED: Final = "delivery_refused"
 CALLBACK_REQUESTED: Final = "callback_requested"
-CHAT_ANSWERED: Final = "chat_answered"
+CHAT_ASKED: Final = "chat_asked"
 CHAT_PAUSED: Final = "chat_paused"
 CUSTOMER_FORGOTTEN: Final = "customer_forgotten"
 BODIES_RETIRED: Final = "bodies_retired"
@@ -50,7 +50,7 @@ UNFOLDED_KINDS: Final = (
     DELIVERY_WITHDRAWN,
     DELIVERY_REFUSED,
     CALLBACK_REQUESTED,
-    CHAT_ANSWERED,
+    CHAT_ASKED,
     CHAT_PAUSED,
     CUSTOMER_FORGOTTEN,
     BODIES_RETIRED,

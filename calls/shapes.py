@@ -13,7 +13,7 @@ import msgspec
 from calls.facts import (
     BODIES_RETIRED,
     CALLBACK_REQUESTED,
-    CHAT_ANSWERED,
+    CHAT_ASKED,
     CHAT_PAUSED,
     CUSTOMER_FORGOTTEN,
     DELIVERY_EDITED,
@@ -115,7 +115,7 @@ SHAPES: Final = Shapes(
         DELIVERY_WITHDRAWN: 1,
         DELIVERY_REFUSED: 1,
         CALLBACK_REQUESTED: 1,
-        CHAT_ANSWERED: 1,
+        CHAT_ASKED: 1,
         CHAT_PAUSED: 1,
         CUSTOMER_FORGOTTEN: 1,
         BODIES_RETIRED: 1,

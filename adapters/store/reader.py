@@ -159,7 +159,7 @@ SELECT enterprise, split_part(stream, '/', 2)::bigint AS chat_id,
        CASE kind WHEN 'chat_paused' THEN body END
 FROM facts
 WHERE position > $1
-  AND kind IN ('delivery_intended', 'delivery_edited', 'delivery_withdrawn', 'chat_answered', 'chat_paused')
+  AND kind IN ('delivery_intended', 'delivery_edited', 'delivery_withdrawn', 'chat_asked', 'chat_paused')
   AND recorded_at > clock_timestamp() - $2::interval
 """
 

@@ -1,4 +1,4 @@
-"""What a later instance has to know of a chat beside its deliveries: it was answered, or Telegram wants a pause."""
+"""What a later instance has to know of a chat beside its deliveries: what else it was asked, and pauses."""
 
 import logging
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from typing import Final
 
 from actors.ports import StoreUnavailable
 from adapters.telegram.courier import Log
-from calls.chats import ChatAnswered, ChatPaused, read_answered, write_answered, write_paused
-from calls.facts import CHAT_ANSWERED, CHAT_PAUSED, NewFact, chat_stream
+from calls.chats import ChatAsked, ChatPaused, read_asked, write_asked, write_paused
+from calls.facts import CHAT_ASKED, CHAT_PAUSED, NewFact, chat_stream
 
 _logger: Final = logging.getLogger(__name__)
 
 WITHIN: Final = 2.0
-"""Seconds for a fact. Without it an answer is given all the same: it is worth more than the count of it."""
+"""Seconds for a fact. Without it a request is made all the same: it is worth more than the count of it."""
 
 
 class Ledger:
@@ -22,9 +22,9 @@ class Ledger:
     def __init__(self, log: Log, now: Callable[[], datetime]) -> None:
         self._log, self._now = log, now
 
-    async def answered(self, enterprise: str, chat_id: int, line: str = "") -> None:
-        """An answer is about to be sent."""
-        await self._append(enterprise, chat_id, CHAT_ANSWERED, write_answered(ChatAnswered(chat_id, line)))
+    async def asked(self, enterprise: str, chat_id: int, line: str = "") -> None:
+        """A request is about to be made, or was, that no delivery tells."""
+        await self._append(enterprise, chat_id, CHAT_ASKED, write_asked(ChatAsked(chat_id, line)))
 
     async def paused(self, enterprise: str, chat_id: int, seconds: float) -> None:
         """Telegram wants nothing asked of the chat for so long."""
@@ -41,9 +41,9 @@ class Ledger:
         return [
             now - fact.occurred_at
             for fact in facts
-            if fact.kind == CHAT_ANSWERED
+            if fact.kind == CHAT_ASKED
             and now - fact.occurred_at < within
-            and read_answered(fact.body).line == line
+            and read_asked(fact.body).line == line
         ]
 
     async def _append(self, enterprise: str, chat_id: int, kind: str, body: bytes) -> None:

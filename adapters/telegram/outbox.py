@@ -8,7 +8,7 @@ replace the older ones: at most one is pending for each call and chat.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from functools import partial
@@ -265,7 +265,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         budget = self._budget(bot)
         await budget.turn(chat_id)
         if chat_id < 0 or line:
-            await self._ledger.answered(enterprise, chat_id, line)
+            await self._ledger.asked(enterprise, chat_id, line)
         return bot.paced(budget.go) if bot is self._bot(queue) else None
 
     def told(self, enterprise: str, chat_id: int, error: TelegramError | None) -> None:
@@ -538,10 +538,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             self._in_flight[card.key] -= 1
             if not self._in_flight[card.key]:
                 del self._in_flight[card.key]
-        if verdict.post is not None and job.reply_to is not None:
-            self._notices.learn(job.enterprise, verdict.post)
-        elif verdict.post is not None:
-            self._results.learn(job.enterprise, verdict.post)
+        self._learn(step, verdict)
         if verdict.lost is not None:
             card.back.discard(queue.chat_id)
             self._part(queue, verdict.lost)
@@ -563,6 +560,15 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
                 del card.unsure[job.chat_id]
             _remember(step, verdict)
 
+    def _learn(self, step: _Step, verdict: Verdict) -> None:
+        """What the streams say now, and what whoever is here next has to know that they do not say."""
+        job = step.job
+        if verdict.post is not None:
+            results = self._results if job.reply_to is None else self._notices
+            results.learn(job.enterprise, verdict.post)
+        if verdict.what != "done" and job.chat_id < 0 and isinstance(step.action, Edit | Withdraw):
+            self._note(self._ledger.asked(job.enterprise, job.chat_id), job.chat_id)
+
     def _try_later(self, queue: ChatQueue, step: _Step, verdict: Verdict, *, alone: bool) -> None:
         """``alone``: as far as is known, nobody else has trouble."""
         if verdict.trouble and alone:
@@ -581,10 +587,15 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
     def _limited(self, enterprise: str, bot: BotApi, chat_id: int, seconds: float) -> None:
         """Telegram wants a pause: whoever is here next shall keep it too."""
         self._budget(bot).limited(chat_id, seconds)
-        if self._group is not None and seconds >= WORTH_A_FACT:
-            self._group.create_task(
-                self._ledger.paused(enterprise, chat_id, seconds), name=f"a pause of chat {chat_id}"
-            )
+        if seconds >= WORTH_A_FACT:
+            self._note(self._ledger.paused(enterprise, chat_id, seconds), chat_id)
+
+    def _note(self, fact: Coroutine[None, None, None], chat_id: int) -> None:
+        """Store a chat fact without waiting for it."""
+        if self._group is None:
+            fact.close()
+        else:
+            self._group.create_task(fact, name=f"a fact of chat {chat_id}")
 
     def _part(self, queue: ChatQueue, error: RecipientGone) -> None:
         """Let the directory know, once for all calls of the chat."""

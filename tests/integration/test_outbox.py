@@ -1029,3 +1029,18 @@ async def test_thousands_of_open_calls_end_as_they_should(server):
         assert house.outbox.pending == 0
     assert len(server.standing(1)) == 1000
     assert server.counts == {"sendMessage": 1000}
+
+
+@pytest.mark.parametrize(("chat_id", "known"), [(-5, 2), (1, 0)])
+async def test_edits_of_a_group_that_were_not_taken_are_facts(server, chat_id, known):
+    async with a_house(server) as house:
+        house.directory = directory(chat_id)
+        house.show(a_call("begun"))
+        await house.settled()
+        server.script("editMessageText", Fault(502, "Bad Gateway"), too_many(0))
+        house.show(a_call("ended"), house.log.posts("1.1"))
+        await house.settled()
+        async with asyncio.timeout(5):
+            while [fact.kind for fact in house.log.facts].count("chat_asked") < known:
+                await asyncio.sleep(0.002)  # polled, because nothing announces it
+    assert [fact.kind for fact in house.log.facts].count("chat_asked") == known

@@ -19,7 +19,7 @@ from adapters.store.reader import (
     unsettled_calls,
     whose,
 )
-from calls.chats import ChatAnswered, ChatPaused, write_answered, write_paused
+from calls.chats import ChatAsked, ChatPaused, write_asked, write_paused
 from calls.deliveries import (
     DeliveryEdited,
     DeliveryIntended,
@@ -29,7 +29,7 @@ from calls.deliveries import (
 )
 from calls.exchange import Belonging
 from calls.facts import (
-    CHAT_ANSWERED,
+    CHAT_ASKED,
     CHAT_PAUSED,
     DIRECTORY_CHANGED,
     DIRECTORY_STREAM,
@@ -424,7 +424,7 @@ async def test_answers_count_as_requests_and_pauses_are_known_for_as_long_as_the
     async with connected(database.dsn) as connection:
         at = datetime.now(UTC)
         told = [
-            of_chat(CHAT_ANSWERED, write_answered(ChatAnswered(-5)), -5),
+            of_chat(CHAT_ASKED, write_asked(ChatAsked(-5)), -5),
             of_chat(CHAT_PAUSED, write_paused(ChatPaused(-5, 40.0)), -5),
             of_chat(CHAT_PAUSED, write_paused(ChatPaused(1, 10.0)), 1),
             of_chat(CHAT_PAUSED, b'{"chat_id":2,"seconds":40.0,"v":99}', 2),

@@ -10,7 +10,7 @@ from adapters.telegram.breaker import IN_A_ROW
 from adapters.telegram.errors import ServerError, TooManyRequests, Unauthorized
 from adapters.telegram.limits import Rate, Rates
 from adapters.telegram.outbox import Outbox
-from calls.chats import ChatAnswered, ChatPaused, read_answered, read_paused
+from calls.chats import ChatAsked, ChatPaused, read_asked, read_paused
 from tests.botapi import TOKEN
 from tests.memory_log import MemoryLog
 
@@ -105,10 +105,10 @@ async def test_an_answer_that_counts_for_long_is_a_fact_before_it_is_asked(outbo
     outbox.resume()
     for chat_id, line in ((1, ""), (-5, ""), (1, "stranger")):
         await outbox.turn("0367", chat_id, line)
-    told = [(fact.stream, fact.kind, read_answered(fact.body)) for fact in log.facts]
+    told = [(fact.stream, fact.kind, read_asked(fact.body)) for fact in log.facts]
     assert told == [
-        ("chat/-5", "chat_answered", ChatAnswered(-5)),
-        ("chat/1", "chat_answered", ChatAnswered(1, "stranger")),
+        ("chat/-5", "chat_asked", ChatAsked(-5)),
+        ("chat/1", "chat_asked", ChatAsked(1, "stranger")),
     ]
     hour = timedelta(hours=1)
     assert await outbox.said("0367", 1, "stranger", hour) == [timedelta(0)]

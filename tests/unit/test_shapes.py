@@ -11,7 +11,7 @@ import pytest
 from adapters.privacy.forgetting import Forgotten
 from adapters.privacy.retiring import BodiesRetired
 from calls.callbacks import CallbackRequested, read_callback, write_callback
-from calls.chats import ChatAnswered, ChatPaused, read_answered, read_paused, write_answered, write_paused
+from calls.chats import ChatAsked, ChatPaused, read_asked, read_paused, write_asked, write_paused
 from calls.deliveries import (
     DELIVERY_KINDS,
     DeliveryEdited,
@@ -27,7 +27,7 @@ from calls.exchange import read_change
 from calls.facts import (
     BODIES_RETIRED,
     CALLBACK_REQUESTED,
-    CHAT_ANSWERED,
+    CHAT_ASKED,
     CHAT_PAUSED,
     CUSTOMER_FORGOTTEN,
     DIRECTORY_CHANGED,
@@ -62,7 +62,7 @@ SPOKEN: dict[str, msgspec.Struct] = {
     CALLBACK_REQUESTED: CallbackRequested(
         call_id="7.1", chat_id=1, user_id=2, phone="+375290000101", line="0007001"
     ),
-    CHAT_ANSWERED: ChatAnswered(-5, "stranger"),
+    CHAT_ASKED: ChatAsked(-5, "stranger"),
     CHAT_PAUSED: ChatPaused(-5, 30.0),
     CUSTOMER_FORGOTTEN: Forgotten("+375290000199", 3),
     BODIES_RETIRED: BodiesRetired("2025-05-03T21:00:00+00:00", 40, 3),
@@ -99,7 +99,7 @@ def reader_of(kind: str) -> Callable[[bytes], Any]:
         RECORDING_ADDED: read_recording,
         RECORDING_FORGOTTEN: nothing_of,
         CALLBACK_REQUESTED: read_callback,
-        CHAT_ANSWERED: read_answered,
+        CHAT_ASKED: read_asked,
         CHAT_PAUSED: read_paused,
         CUSTOMER_FORGOTTEN: forgotten_of,
         BODIES_RETIRED: retired_of,
@@ -155,7 +155,7 @@ def test_what_is_written_today_is_read_back(kind):
         SILENCE_OBSERVED: write_silence,
         RECORDING_ADDED: write_recording,
         CALLBACK_REQUESTED: write_callback,
-        CHAT_ANSWERED: write_answered,
+        CHAT_ASKED: write_asked,
         CHAT_PAUSED: write_paused,
     }.get(kind)
     if write is not None:
