@@ -11,15 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
-import msgspec
-
-from adapters.telegram.api import BotApi, Markup
+from adapters.telegram.api import BotApi
 from adapters.telegram.breaker import PAUSE, Breaker, Passage
-from adapters.telegram.courier import Courier, Job, Log, Observe, Verdict
+from adapters.telegram.courier import Courier, Log, Observe, Verdict
 from adapters.telegram.errors import (
     ChatMigrated,
     RecipientGone,
@@ -32,21 +29,12 @@ from adapters.telegram.errors import (
 from adapters.telegram.ledger import Ledger
 from adapters.telegram.limits import Backoff, Budget, Rates
 from adapters.telegram.past import Histories, NoHistories
-from adapters.telegram.posts import (
-    Action,
-    Edit,
-    Send,
-    Withdraw,
-    fingerprint,
-    first_live,
-    next_action,
-    next_notice,
-)
-from adapters.telegram.queues import Card, ChatQueue, Key, Render, Results
+from adapters.telegram.plans import MarkupOf, Plans, Step
+from adapters.telegram.posts import Edit, Withdraw
+from adapters.telegram.queues import Card, ChatQueue, Key, Render
 from adapters.telegram.recipients import Recipients
 from adapters.telegram.refusal import KNOCK, outlast
 from calls.call import Call
-from calls.cards import notice as notice_line
 from calls.deliveries import Post
 from calls.directory import Directory
 from otel.tracing import SpanRef, Tracing
@@ -58,25 +46,8 @@ FOLLOWS_WITHIN: Final = 10.0
 """Seconds in which those who show calls are expected to know of a directory fact that is stored."""
 
 
-NOTICE_AFTER: Final = 2.0
-"""Seconds for which a call has to stay missed or lost before the reply rings: an event may be on its way yet."""
-
 WORTH_A_FACT: Final = 2.0
 """Seconds that a pause has to last to be stored: no start is quicker."""
-
-LATE: Final = 30.0
-"""Seconds after which an edit that was given up is not carried out any more: then what is shown is said once again."""
-
-MarkupOf = Callable[[Call, Directory, int], Markup | None]
-"""The buttons below a call's card in a chat."""
-
-
-class _Step(msgspec.Struct, frozen=True):
-    """The one thing to do next in a chat."""
-
-    job: Job
-    card: Card
-    action: Action
 
 
 class Outbox(AbstractAsyncContextManager["Outbox", None]):
@@ -114,7 +85,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         self._now = now
         self._render = render
         self._histories = histories or NoHistories()
-        self._markup = markup
+        self._plans = Plans(now, markup)
         self._chance = chance
         self._bots = dict(bots or {})
         self._mute: set[str] = set()
@@ -135,9 +106,6 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         self._cards: dict[Key, Card] = {}
         self._queues: dict[tuple[str, int], ChatQueue] = {}
         self._in_flight: Counter[Key] = Counter()
-        self._results = Results()
-        self._notices = Results()
-        """Of the replies that ring."""
         self._paused = True
         self._closing = False
         self._group: asyncio.TaskGroup | None = None
@@ -410,14 +378,13 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             if passage.free and bot is self._bot(queue) and (step := await self._next(queue)) is not None:
                 await self._perform(queue, bot, step, passage)
 
-    async def _next(self, queue: ChatQueue) -> _Step | None:
+    async def _next(self, queue: ChatQueue) -> Step | None:
         """The most urgent thing to do; cards that have nothing to do any more leave the queue."""
         while (card := queue.first()) is not None:
-            if (step := self._plan(card, queue.chat_id)) is not None:
+            if (step := self._plans.next(card, queue.chat_id)) is not None:
                 return step
             queue.remove(card.key)
-            waits = (self._notice_in(card, queue.chat_id), self._overtaken_in(card, queue.chat_id))
-            if wait := min((wait for wait in waits if wait), default=None):
+            if wait := self._plans.waits(card, queue.chat_id):
                 asyncio.get_running_loop().call_later(wait, self._look_again, card, queue.chat_id)
             else:
                 card.open.discard(queue.chat_id)
@@ -425,107 +392,13 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             await asyncio.sleep(0)
         return None
 
-    def _plan(self, card: Card, chat_id: int) -> _Step | None:
-        if chat_id in card.done:
-            return self._plan_notice(card, chat_id, self._results.known(card, chat_id))
-        content = card.content()
-        if content is None:
-            return None
-        text, shown = content
-        if card.given_up.get(chat_id) == shown:
-            return None
-        posts = self._results.known(card, chat_id)
-        action = next_action(card.call, chat_id, posts, shown, back=chat_id in card.back)
-        if action is None and self._overtaken_in(card, chat_id) == 0.0:
-            first = first_live(posts.values())
-            if first is not None and first.message_id is not None:
-                action = Edit(first, first.message_id)
-        if action is None:
-            return self._plan_notice(card, chat_id, posts)
-        if isinstance(action, Send) and not card.concerns(chat_id):
-            return None
-        job = self._job(
-            card,
-            chat_id,
-            text,
-            shown,
-            silent=not card.rings(chat_id, self._now()),
-            notice=card.wants_notice(chat_id, self._now()),
-        )
-        return _Step(job, card, action)
-
-    def _job(
-        self,
-        card: Card,
-        chat_id: int,
-        text: str,
-        shown: str,
-        *,
-        silent: bool,
-        notice: bool = False,
-        reply_to: int | None = None,
-    ) -> Job:
-        return Job(
-            enterprise=card.key[0],
-            call_id=card.key[1],
-            chat_id=chat_id,
-            phase=card.call.phase,
-            language=card.directory.profile.language,
-            text=text,
-            hash=shown,
-            html=card.plain != shown,
-            locked=card.locked,
-            silent=silent,
-            upto=partial(card.told_by, shown, card.call.last_position),
-            context=card.context,
-            markup=self._markup(card.call, card.directory, chat_id),
-            notice=notice,
-            reply_to=reply_to,
-        )
-
-    def _plan_notice(self, card: Card, chat_id: int, posts: Mapping[str, Post]) -> _Step | None:
-        """The reply that rings below the card, once the call has stayed missed or lost for a moment."""
-        replies = self._notices.replies(card, chat_id)
-        wait = self._notice_in(card, chat_id)
-        if wait or (wait is None and not any(reply.live for reply in replies.values())):
-            return None
-        above = first_live(posts.values())
-        below = above.message_id if above else None
-        action = next_notice(card.call, chat_id, replies, below, wanted=wait is not None)
-        if action is None:
-            return None
-        text = notice_line(card.call, card.directory)
-        job = self._job(
-            card,
-            chat_id,
-            text,
-            fingerprint(text),
-            silent=not card.notice_rings(chat_id, self._now()),
-            reply_to=below or action.post.message_id,
-        )
-        return _Step(job, card, action)
-
-    def _notice_in(self, card: Card, chat_id: int) -> float | None:
-        """Seconds until a reply is to ring, None where none is (any more)."""
-        if not card.wants_notice(chat_id, self._now()):
-            return None
-        return max(0.0, card.changed_at + NOTICE_AFTER - asyncio.get_running_loop().time())
-
-    def _overtaken_in(self, card: Card, chat_id: int) -> float | None:
-        """Seconds until an edit that nobody answered cannot come any more; None where none may show what is over."""
-        content, unsure = card.content(), card.unsure.get(chat_id)
-        if not unsure or content is None:
-            return None
-        at = max((at for shown, at in unsure.items() if shown != content[1]), default=None)
-        return None if at is None else max(0.0, at + LATE - asyncio.get_running_loop().time())
-
     def _look_again(self, card: Card, chat_id: int) -> None:
         if self._cards.get(card.key) is card and chat_id in card.open:
             queue = self._queue(card.key[0], chat_id)
             queue.put(card)
             self._wake(queue)
 
-    async def _perform(self, queue: ChatQueue, bot: BotApi, step: _Step, passage: Passage) -> None:
+    async def _perform(self, queue: ChatQueue, bot: BotApi, step: Step, passage: Passage) -> None:
         job, card = step.job, step.card
         revision = card.revision
         self._in_flight[card.key] += 1
@@ -556,20 +429,16 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             queue.failures = 0
             card.failures.pop(queue.chat_id, None)
             queue.recall()
-            if isinstance(step.action, Edit) and self._overtaken_in(card, job.chat_id) == 0.0:
-                del card.unsure[job.chat_id]
-            _remember(step, verdict)
+            self._plans.remember(step, verdict)
 
-    def _learn(self, step: _Step, verdict: Verdict) -> None:
+    def _learn(self, step: Step, verdict: Verdict) -> None:
         """What the streams say now, and what whoever is here next has to know that they do not say."""
         job = step.job
-        if verdict.post is not None:
-            results = self._results if job.reply_to is None else self._notices
-            results.learn(job.enterprise, verdict.post)
+        self._plans.learn(step, verdict)
         if verdict.what != "done" and job.chat_id < 0 and isinstance(step.action, Edit | Withdraw):
             self._note(self._ledger.asked(job.enterprise, job.chat_id), job.chat_id)
 
-    def _try_later(self, queue: ChatQueue, step: _Step, verdict: Verdict, *, alone: bool) -> None:
+    def _try_later(self, queue: ChatQueue, step: Step, verdict: Verdict, *, alone: bool) -> None:
         """``alone``: as far as is known, nobody else has trouble."""
         if verdict.trouble and alone:
             queue.defer(step.card)
@@ -654,14 +523,3 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             for task in late:
                 _logger.error("%s: a request was not finished in time", task.get_name())
                 task.cancel()
-
-
-def _remember(step: _Step, verdict: Verdict) -> None:
-    """What the card has to know beside the facts, for the time it is open."""
-    card, job = step.card, step.job
-    if verdict.what == "plain":
-        card.plain = job.hash
-    elif verdict.what == "given_up":
-        card.given_up[job.chat_id] = job.hash
-    elif verdict.what == "locked" and isinstance(step.action, Withdraw):
-        card.locked |= {step.action.message_id}

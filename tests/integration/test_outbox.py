@@ -11,7 +11,7 @@ import pytest
 
 from actors.ports import Appended, StoreUnavailable, VersionConflict
 from adapters.preview.entities import from_html, utf16
-from adapters.telegram import outbox as outbox_module
+from adapters.telegram import plans
 from adapters.telegram.api import BotApi, Button, http_client
 from adapters.telegram.limits import Backoff, Rate, Rates
 from adapters.telegram.outbox import Outbox
@@ -322,7 +322,7 @@ async def test_an_edit_without_an_answer_is_repeated_until_it_is_known(house):
 
 
 async def test_an_edit_that_comes_after_its_time_does_not_stay_the_last(server, monkeypatch):
-    monkeypatch.setattr(outbox_module, "LATE", 0.6)
+    monkeypatch.setattr(plans, "LATE", 0.6)
     answer, held = server._answer, []
 
     async def late(target, kind, body):

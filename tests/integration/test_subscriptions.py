@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from adapters.telegram import outbox as outbox_module
+from adapters.telegram import plans
 from adapters.telegram.api import BotApi, Button, http_client
 from adapters.telegram.limits import Backoff, Rate, Rates
 from adapters.telegram.outbox import Outbox
@@ -269,7 +269,7 @@ async def test_whether_a_message_rings_is_decided_when_it_is_sent(house):
 @pytest.fixture
 def soon(monkeypatch):
     """Replies ring a moment after the end, not two seconds."""
-    monkeypatch.setattr(outbox_module, "NOTICE_AFTER", 0.05)
+    monkeypatch.setattr(plans, "NOTICE_AFTER", 0.05)
 
 
 MISSED = a_call("ended", outcome="missed", customer="+375290000101", ended_at=NOW)
@@ -334,7 +334,7 @@ async def test_in_silent_hours_the_reply_comes_without_a_sound(house):
 
 
 async def test_a_call_that_was_missed_for_a_moment_rings_nobody(house, monkeypatch):
-    monkeypatch.setattr(outbox_module, "NOTICE_AFTER", 0.3)
+    monkeypatch.setattr(plans, "NOTICE_AFTER", 0.3)
     directory = some(notify="missed")
     house.show(MISSED, directory)
     await house.server.seen("sendMessage", 2)
