@@ -339,7 +339,14 @@ class Enterprise:
     def _was_over(self, actor: LegActor, call: Call, chat_id: int) -> bool:
         """It was over before the chat was to be shown it, or is back for a recording that its messages tell of."""
         since = (self._wished if self.recovering else self._since).get(chat_id, 0)
-        return since > call.last_position or actor.unique_id in self._recalled
+        if since > call.last_position or actor.unique_id in self._recalled:
+            return True
+        if not call.recordings:
+            return False
+        # a recording, too, moves the call's last position; where all was shown, filters of since then are too late
+        if self.house.cards.idle(self.number, call.call_id):
+            since = max(since, self._wished.get(chat_id, 0))
+        return since > max(leg.newest for leg in actor.legs().values())
 
     def show_renamed(self) -> None:
         """What the directory calls people, lines and departments has changed: one more state of what goes on."""
@@ -353,8 +360,21 @@ class Enterprise:
             call = actor.call
             if call is None or actor.leader != actor.unique_id:
                 continue
-            if not call.settled or not self.house.cards.idle(self.number, call.call_id):
+            if (
+                not call.settled
+                or not self.house.cards.idle(self.number, call.call_id)
+                or self._is_behind(actor)
+            ):
                 self.show(actor, call)
+
+    def _is_behind(self, actor: LegActor) -> bool:
+        """A reader's message still shows the call as it went on: its chat was gone when it ended."""
+        return any(
+            post.live and post.phase != "ended"
+            for chat_id, posts in actor.posts_by_chat().items()
+            if chat_id in self._since
+            for post in posts
+        )
 
     def _in_doubt(self, actor: LegActor) -> bool:
         return self.board.in_doubt(actor.unique_id) and self._quiet_seconds(actor) < HOLD

@@ -271,7 +271,7 @@ class MemoryLog:
                 for number, chat_id, since in chats
                 if number == call.enterprise
                 and call.last_position > since
-                and (not self._shown(call, chat_id) or self._shown_twice(key, chat_id))
+                and (not self._shown(call, chat_id, since) or self._shown_twice(key, chat_id))
             }
             | {leg for leg, place in self.tables.call_legs.items() if place.lost}
             | self._silent(upto)
@@ -298,9 +298,9 @@ class MemoryLog:
         since = facts[-1].recorded_at - window
         return min((fact.position for fact in facts if fact.recorded_at > since), default=self.head + 1)
 
-    def _shown(self, call: Call, chat_id: int) -> bool:
+    def _shown(self, call: Call, chat_id: int, since: int) -> bool:
         told = self._of.get((call.enterprise, delivery_stream(call.call_id, chat_id)))
-        return bool(told) and _tells_the_end(told[-1], call)
+        return bool(told) and _tells_the_end(told[-1], call, since)
 
     def _shown_twice(self, key: Key, chat_id: int) -> bool:
         """A message of a leg that came to belong to the call stands in the chat."""
@@ -378,12 +378,12 @@ async def project_all(log: MemoryLog, fold: CallsFold, at_once: int = 1_000) -> 
         await log.tables.write(fold.take(), log.tables.at, reached, fold.name)
 
 
-def _tells_the_end(fact: Fact, call: Call) -> bool:
+def _tells_the_end(fact: Fact, call: Call, since: int) -> bool:
     if fact.kind not in DELIVERY_KINDS:
         return False
     match read_delivery(fact.kind, fact.body):
         case DeliverySent(phase="ended", upto=upto) | DeliveryEdited(phase="ended", upto=upto):
             return upto == call.last_position or (upto is None and fact.position > call.last_position)
         case DeliveryRefused(final=True):
-            return True
+            return fact.position > since
     return False

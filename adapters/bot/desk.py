@@ -121,7 +121,7 @@ class Desk:
         self._directory, self._turns, self._subscribers = directory, turns, subscribers
         self._invitations, self._lists, self._call_backs = invitations, lists, call_backs
         self._now, self._monotonic = now, monotonic
-        self._told: OrderedDict[tuple[str, int, Line], tuple[float, ...]] = OrderedDict()
+        self._told: OrderedDict[tuple[str, int, str], tuple[float, ...]] = OrderedDict()
         """By bot, chat and line: when it was said lately."""
         self._names: dict[str, str] = {}
         self._answers: dict[str, Answer] = {
@@ -273,8 +273,10 @@ class Desk:
         try:
             if query.message is not None:
                 readers = self._readers(heard.enterprises, query.message.chat.id)
-                stranger = Pressed(self._texts(heard).said_stranger)
-                pressed = await self._press(readers, query.message, query) if readers else stranger
+                if readers:
+                    pressed = await self._press(readers, query.message, query)
+                elif self._is_due(heard, query.message.chat.id, "pressed"):
+                    pressed = Pressed(self._texts(heard).said_stranger)
         except _TROUBLE as error:
             log.warning("a press was not answered", reason=f"{type(error).__name__}: {error}")
             pressed = Pressed(self._texts(heard).said_later)
@@ -351,20 +353,24 @@ class Desk:
 
     async def _polite(self, heard: Heard, chat_id: int, line: Line, times: int = 1) -> None:
         """Say a line to a chat that may not ask, so many times an hour."""
-        enterprise = heard.enterprises[0]
-        key, now = (heard.bot.key, chat_id, line), self._monotonic()
+        enterprise, key = heard.enterprises[0], (heard.bot.key, chat_id, line)
         if key not in self._told:
             ago = await self._turns.said(enterprise, chat_id, line, timedelta(seconds=POLITE_EVERY))
-            self._told[key] = tuple(now - one.total_seconds() for one in ago)
-        told = tuple(at for at in self._told[key] if now - at < POLITE_EVERY)
-        if len(told) < times:
-            told = (*told, now)
+            self._told[key] = tuple(self._monotonic() - one.total_seconds() for one in ago)
+        if self._is_due(heard, chat_id, line, times):
             text: str = getattr(self._texts(heard), line)
             await self._say(enterprise, chat_id, text, line)
-        self._told[key] = told
+
+    def _is_due(self, heard: Heard, chat_id: int, line: Line | Literal["pressed"], times: int = 1) -> bool:
+        """True so many times an hour."""
+        key, now = (heard.bot.key, chat_id, line), self._monotonic()
+        told = tuple(at for at in self._told.get(key, ()) if now - at < POLITE_EVERY)
+        due = len(told) < times
+        self._told[key] = (*told, now) if due else told
         self._told.move_to_end(key)
         if len(self._told) > STRANGERS:
             self._told.popitem(last=False)
+        return due
 
     async def _say(self, enterprise: str, chat_id: int, said: str | Menu, line: str = "") -> None:
         answer = said if isinstance(said, Menu) else Menu(said, ())

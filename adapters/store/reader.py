@@ -110,7 +110,7 @@ WHERE calls.outcome <> 'open' AND calls.last_position > $3 AND calls.last_positi
                            AND rung.stream = 'notice/' || chat.chat_id || '/' || calls.call_id AND rung.version > 1
                        )
                    )
-          ELSE kind = 'delivery_refused' AND told @> '{"final": true}'
+          ELSE kind = 'delivery_refused' AND told @> '{"final": true}' AND position > chat.since
       END
       FROM (
           SELECT kind, position, convert_from(body, 'UTF8')::jsonb AS told FROM facts
@@ -345,8 +345,8 @@ class Asked(msgspec.Struct, frozen=True):
 
     requests: dict[tuple[str, int], list[float]]
     """How many seconds ago each was made."""
-    pauses: dict[tuple[str, int], float]
-    """For how many seconds Telegram wants nothing asked yet."""
+    pauses: dict[tuple[str, int], tuple[float, float]]
+    """For how many seconds Telegram wants nothing asked yet, and how many seconds ago it said so."""
 
 
 async def recent_requests(connection: Connection, window: timedelta) -> Asked:
@@ -358,7 +358,7 @@ async def recent_requests(connection: Connection, window: timedelta) -> Asked:
         if paused is None:
             asked.requests.setdefault(chat, []).append(max(age, 0.0))
         elif SHAPES.knows(CHAT_PAUSED, paused) and (left := read_paused(paused).seconds - age) > 0.0:
-            asked.pauses[chat] = max(left, asked.pauses.get(chat, 0.0))
+            asked.pauses[chat] = max((left, age), asked.pauses.get(chat, (0.0, 0.0)))
     return asked
 
 

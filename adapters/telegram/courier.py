@@ -101,13 +101,13 @@ class Verdict(msgspec.Struct, frozen=True):
     """What became of an action, and what the stream says since.
 
     ``done``: look again what comes next; ``again``: try later (``wait``: not before so many seconds, Telegram
-    says); ``off``: the bot can do nothing; ``stale``: decided on an old version, newer posts will come;
+    says); ``off``: the bot can do nothing;
     ``plain``: not in HTML; ``locked``: not by deletion; ``given_up``: not this text. ``lost``: what was said of a
     chat that is no more, or is another. ``trouble``: Telegram's own with this request ("server"), or nobody answered
     and it may still be carried out ("unknown").
     """
 
-    what: Literal["done", "again", "off", "stale", "plain", "locked", "given_up"]
+    what: Literal["done", "again", "off", "plain", "locked", "given_up"]
     post: Post | None = None
     wait: float | None = None
     lost: RecipientGone | None = None
@@ -152,7 +152,7 @@ class Courier:
         try:
             post = _folded(post, fact, await self._log.append(fact, within=_INTENT_WITHIN))
         except VersionConflict:
-            return Verdict("stale") if job.reply_to is None else await self._learn(job, post)
+            return await self._learn(job, post)
         except StoreUnavailable:
             return Verdict("again")
         text, html = _content(job)
@@ -176,7 +176,7 @@ class Courier:
         return _go_on(job, answer, await self._record(job, post, failed))
 
     async def _learn(self, job: Job, post: Post) -> Verdict:
-        """What an earlier instance did of a reply: nobody hands that over."""
+        """What the stream says that nobody has handed over: of a reply, or of a chat that was not read for a while."""
         try:
             told = await self._log.read_stream(job.enterprise, job.stream(post.call_id))
         except StoreUnavailable:
@@ -184,6 +184,13 @@ class Courier:
         for fact in told:
             post = fold_delivery(post, fact)
         return Verdict("done", post)
+
+    async def reply(self, enterprise: str, call_id: str, chat_id: int) -> Post | None:
+        """What became of the reply of this call, None where there was none. Raises StoreUnavailable."""
+        post: Post | None = None
+        for fact in await self._log.read_stream(enterprise, notice_stream(call_id, chat_id)):
+            post = fold_delivery(post, fact)
+        return post
 
     async def _edit(self, bot: BotApi, job: Job, post: Post, message_id: int, heard: Heard) -> Verdict:
         text, html = _content(job)

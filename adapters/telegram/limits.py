@@ -86,6 +86,10 @@ class Backoff(msgspec.Struct, frozen=True):
 TOGETHER: Final = 5.0
 
 
+MOST_CHATS: Final = 4_096
+"""Chats of a bot that are remembered before those are forgotten of which nothing counts any more."""
+
+
 class _Bucket:
     """A bucket of one chat, which one request at a time asks for."""
 
@@ -102,6 +106,11 @@ class _Bucket:
             loop = asyncio.get_running_loop()
             # the smallest step keeps rounding from turning this into a busy loop
             await asyncio.sleep(max(self._taken_at + self._spacing - loop.time(), 0.001))
+
+    def counts(self) -> bool:
+        """True where what was asked lately still leaves less room than there is at first."""
+        drained = self._limiter.max_rate * self._spacing
+        return asyncio.get_running_loop().time() - self._taken_at < drained
 
     async def take(self) -> None:
         """Take one where ``room`` has just been found: does not wait."""
@@ -134,8 +143,7 @@ class _ChatBudget:
 class Budget:
     """The requests one bot may make. Sends, edits and deletions share it.
 
-    Chats wait for each other only where the bot's own limit is reached, and then in the order they came. A
-    chat's budget is kept as long as the bot's: a few hundred bytes a subscriber.
+    Chats wait for each other only where the bot's own limit is reached, and then in the order they came.
     """
 
     def __init__(self, rates: Rates | None = None) -> None:
@@ -143,6 +151,7 @@ class Budget:
         self._bot = self._rates.bot.limiter()
         self._second = _Second(max(1, int(self._rates.bot.per_second)))
         self._chats: dict[int, _ChatBudget] = {}
+        self._most = MOST_CHATS
         self._free_at = 0.0
         self._taken_over_at: float | None = None
 
@@ -203,19 +212,19 @@ class Budget:
         chat = self._chat(chat_id)
         chat.free_at = max(chat.free_at, asyncio.get_running_loop().time() + seconds)
 
-    def limited(self, chat_id: int, seconds: float) -> None:
-        """Telegram allows this chat nothing for so long (``retry_after``).
+    def limited(self, chat_id: int, seconds: float, ago: float = 0.0) -> None:
+        """Telegram allows this chat nothing for so long (``retry_after``), which it said so many seconds ago.
 
         Where it tells other chats the same within TOGETHER seconds, the bot is meant, which then waits until the
         first of them may be asked again.
         """
         self.hold(chat_id, seconds)
-        now = asyncio.get_running_loop().time()
-        self._chat(chat_id).limited_at = now
+        at = asyncio.get_running_loop().time() - ago
+        self._chat(chat_id).limited_at = at
         told = [
             chat
             for chat in self._chats.values()
-            if chat.limited_at is not None and now - chat.limited_at < TOGETHER
+            if chat.limited_at is not None and abs(at - chat.limited_at) < TOGETHER
         ]
         if len(told) > 1:
             self._free_at = max(self._free_at, min(chat.free_at for chat in told))
@@ -223,8 +232,20 @@ class Budget:
     def _chat(self, chat_id: int) -> _ChatBudget:
         chat = self._chats.get(chat_id)
         if chat is None:
+            if len(self._chats) >= self._most:
+                self._forget()
             chat = self._chats[chat_id] = _ChatBudget(self._rates, chat_id)
         return chat
+
+    def _forget(self) -> None:
+        """Forget chats of which nothing counts any more: strangers come without end."""
+        self._chats = {number: chat for number, chat in self._chats.items() if self._counts(chat)}
+        self._most = max(MOST_CHATS, 2 * len(self._chats))
+
+    def _counts(self, chat: _ChatBudget) -> bool:
+        return (
+            chat.turn.locked() or bool(self._paused(chat)) or any(bucket.counts() for bucket in chat.buckets)
+        )
 
     def _paused(self, chat: _ChatBudget) -> float:
         return max(0.0, max(chat.free_at, self._free_at) - asyncio.get_running_loop().time())

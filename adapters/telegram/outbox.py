@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
+from actors.ports import StoreUnavailable
 from adapters.telegram.api import BotApi
 from adapters.telegram.breaker import PAUSE, Breaker, Passage
 from adapters.telegram.courier import Courier, Log, Observe, Verdict
@@ -213,7 +214,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             self._bots[enterprise] = bot
             self._retry(bot.key)
         accounts = {known.account for known in self._bots.values()}
-        self._budgets = {key: budget for key, budget in self._budgets.items() if key in accounts}
+        if not self._mute:  # whose bot cannot speak just now has one that was asked of lately
+            self._budgets = {key: budget for key, budget in self._budgets.items() if key in accounts}
         spoken = {known.key for known in self._bots.values()}
         for key in self._breakers.keys() - spoken:
             self._breakers.pop(key).close()
@@ -258,12 +260,12 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         self,
         requests: Mapping[tuple[str, int], Sequence[float]],
         ago: float,
-        pauses: Mapping[tuple[str, int], float] = MappingProxyType({}),
+        pauses: Mapping[tuple[str, int], tuple[float, float]] = MappingProxyType({}),
     ) -> None:
         """Know of the requests of an instance that was here before, which ended at most ``ago`` seconds ago.
 
         ``requests``: by (enterprise, chat_id) how many seconds ago each was made; ``pauses``: for how many seconds
-        Telegram wants nothing asked yet. Before a ``resume``.
+        Telegram wants nothing asked yet, and how many seconds ago it said so. Before a ``resume``.
         """
         before, self._budgets = self._budgets, {}
         by_bot: dict[str, dict[int, Sequence[float]]] = {bot.account: {} for bot in self._bots.values()}
@@ -276,9 +278,9 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             if bot.account in before:
                 budget.heed(before[bot.account].pauses())
             await budget.taken_over(by_bot[bot.account], ago)
-        for (enterprise, chat_id), seconds in pauses.items():
+        for (enterprise, chat_id), (seconds, told) in pauses.items():
             if speaks := self._bots.get(enterprise):
-                self._budget(speaks).hold(chat_id, seconds)
+                self._budget(speaks).limited(chat_id, seconds, ago=told)
 
     @property
     def pending(self) -> int:
@@ -381,6 +383,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
     async def _next(self, queue: ChatQueue) -> Step | None:
         """The most urgent thing to do; cards that have nothing to do any more leave the queue."""
         while (card := queue.first()) is not None:
+            if queue.chat_id in card.inherited:
+                await self._learn_replies(card, queue.chat_id)
             if (step := self._plans.next(card, queue.chat_id)) is not None:
                 return step
             queue.remove(card.key)
@@ -392,6 +396,18 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             await asyncio.sleep(0)
         return None
 
+    async def _learn_replies(self, card: Card, chat_id: int) -> None:
+        """What an earlier instance did of the reply below a card, whatever leg led then: nobody hands that over."""
+        enterprise, call_id = card.key
+        try:
+            for leg in dict.fromkeys((call_id, *card.call.legs)):
+                if reply := await self._courier.reply(enterprise, leg, chat_id):
+                    self._plans.notices.learn(enterprise, reply)
+        except StoreUnavailable as error:
+            _logger.warning("the reply below call %s/%s is not known: %s", enterprise, call_id, error)
+        else:
+            card.inherited.discard(chat_id)
+
     def _look_again(self, card: Card, chat_id: int) -> None:
         if self._cards.get(card.key) is card and chat_id in card.open:
             queue = self._queue(card.key[0], chat_id)
@@ -400,7 +416,9 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
 
     async def _perform(self, queue: ChatQueue, bot: BotApi, step: Step, passage: Passage) -> None:
         job, card = step.job, step.card
-        revision = card.revision
+        came = (
+            queue.chat_id in card.back
+        )  # else whoever comes back meanwhile is refused what was asked before
         self._in_flight[card.key] += 1
         queue.busy = True
         try:
@@ -412,16 +430,12 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
             if not self._in_flight[card.key]:
                 del self._in_flight[card.key]
         self._learn(step, verdict)
-        if verdict.lost is not None:
+        if verdict.lost is not None and (came or queue.chat_id not in card.back):
             card.back.discard(queue.chat_id)
             self._part(queue, verdict.lost)
         if verdict.what == "off":
             self._hold(queue, bot, None)
             self._refused(job.enterprise, bot)
-        elif verdict.what == "stale":
-            if card.revision == revision and self._cards.get(card.key) is card:
-                # somebody knows more than we do, and will tell: until then the card is open, but not queued
-                queue.remove(card.key)
         elif verdict.what == "again":
             self._hold(queue, bot, verdict.wait)
             self._try_later(queue, step, verdict, alone=not self._breaker(job.enterprise, bot).open)
@@ -443,8 +457,16 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         if verdict.trouble and alone:
             queue.defer(step.card)
         if verdict.trouble == "unknown" and isinstance(step.action, Edit):
-            edits = step.card.unsure.setdefault(step.job.chat_id, {})
-            edits[step.job.hash] = asyncio.get_running_loop().time()
+            self._plans.doubt(step)
+            if self._cards.get(step.card.key) is not step.card:
+                self._look_at_leader(step.card.key, step.job.chat_id)
+
+    def _look_at_leader(self, key: Key, chat_id: int) -> None:
+        """Let whoever shows this call now look again at a chat."""
+        for card in self._cards.values():
+            if card.key[0] == key[0] and key[1] in card.call.legs and chat_id in card.chats:
+                card.open.add(chat_id)
+                self._look_again(card, chat_id)
 
     def _hold(self, queue: ChatQueue, bot: BotApi, wait: float | None) -> None:
         queue.failures += 1

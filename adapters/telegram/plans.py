@@ -32,6 +32,11 @@ NOTICE_AFTER: Final = 2.0
 LATE: Final = 30.0
 """Seconds after which an edit that was given up is not carried out any more: then what is shown is said once again."""
 
+MOST_UNSURE: Final = 1_000
+"""Messages with such edits that are remembered before old ones are forgotten."""
+ASK_AGAIN: Final = 1.0
+"""Seconds until the store is asked once more what is known of a reply."""
+
 MarkupOf = Callable[[Call, Directory, int], Markup | None]
 """The buttons below a call's card in a chat."""
 
@@ -52,9 +57,13 @@ class Plans:
         self.results = Results()
         self.notices = Results()
         """Of the replies that ring."""
+        self._unsure: dict[tuple[str, str, int], dict[str, float]] = {}
+        """By message, the hashes of edits that nobody answered, and when: they may come late, and show what is over."""
 
     def waits(self, card: Card, chat_id: int) -> float | None:
         """Seconds after which there may be something to do, where there is nothing now."""
+        if chat_id in card.inherited:
+            return ASK_AGAIN
         waits = (self._notice_in(card, chat_id), self._overtaken_in(card, chat_id))
         return min((wait for wait in waits if wait), default=None)
 
@@ -66,9 +75,9 @@ class Plans:
         if content is None:
             return None
         text, shown = content
-        if card.given_up.get(chat_id) == shown:
-            return None
         posts = self.results.known(card, chat_id)
+        if card.given_up.get(chat_id) == shown:
+            return self._reply(card, chat_id, posts)
         action = next_action(card.call, chat_id, posts, shown, back=chat_id in card.back)
         if action is None and self._overtaken_in(card, chat_id) == 0.0:
             first = first_live(posts.values())
@@ -119,6 +128,8 @@ class Plans:
 
     def _reply(self, card: Card, chat_id: int, posts: Mapping[str, Post]) -> Step | None:
         """The reply that rings below the card, once the call has stayed missed or lost for a moment."""
+        if chat_id in card.inherited:
+            return None  # it is not known whether it stands
         replies = self.notices.replies(card, chat_id)
         wait = self._notice_in(card, chat_id)
         if wait or (wait is None and not any(reply.live for reply in replies.values())):
@@ -147,10 +158,10 @@ class Plans:
 
     def _overtaken_in(self, card: Card, chat_id: int) -> float | None:
         """Seconds until an edit that nobody answered cannot come any more; None where none may show what is over."""
-        content, unsure = card.content(), card.unsure.get(chat_id)
-        if not unsure or content is None:
+        if not self._unsure or (content := card.content()) is None:
             return None
-        at = max((at for shown, at in unsure.items() if shown != content[1]), default=None)
+        edits = [self._unsure.get(message, {}) for message in _messages(card, chat_id)]
+        at = max((at for known in edits for shown, at in known.items() if shown != content[1]), default=None)
         return None if at is None else max(0.0, at + LATE - asyncio.get_running_loop().time())
 
     def learn(self, step: Step, verdict: Verdict) -> None:
@@ -159,14 +170,33 @@ class Plans:
             results = self.results if step.job.reply_to is None else self.notices
             results.learn(step.job.enterprise, verdict.post)
 
+    def doubt(self, step: Step) -> None:
+        """Nobody answered an edit: it may be carried out yet."""
+        now = asyncio.get_running_loop().time()
+        if len(self._unsure) >= MOST_UNSURE:
+            self._unsure = {
+                message: edits
+                for message, edits in self._unsure.items()
+                if max(edits.values()) > now - 2 * LATE
+            }
+        message = (step.job.enterprise, step.action.post.call_id, step.job.chat_id)
+        self._unsure.setdefault(message, {})[step.job.hash] = now
+
     def remember(self, step: Step, verdict: Verdict) -> None:
         """What the card has to know beside the facts, for the time it is open."""
         card, job = step.card, step.job
         if isinstance(step.action, Edit) and self._overtaken_in(card, job.chat_id) == 0.0:
-            del card.unsure[job.chat_id]
+            for message in _messages(card, job.chat_id):
+                self._unsure.pop(message, None)
         if verdict.what == "plain":
             card.plain = job.hash
         elif verdict.what == "given_up":
             card.given_up[job.chat_id] = job.hash
         elif verdict.what == "locked" and isinstance(step.action, Withdraw):
             card.locked |= {step.action.message_id}
+
+
+def _messages(card: Card, chat_id: int) -> list[tuple[str, str, int]]:
+    """What may be messages of a card in a chat."""
+    enterprise, call_id = card.key
+    return [(enterprise, leg, chat_id) for leg in dict.fromkeys((call_id, *card.call.legs))]

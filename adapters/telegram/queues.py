@@ -38,8 +38,8 @@ class Card:
     ``done``: chats that were told this end of the call
     before the card came to be; what it says of earlier calls may differ by now, which is no reason for an edit.
     ``back``: chats that became readers while the card was at hand, perhaps again. ``failures``: by chat, how often in a
-    row it was not taken there, though nothing is known against it. ``unsure``: by chat, the hashes of edits that were
-    not answered, and when (of the event loop's time): they may come late, and show what is over.
+    row it was not taken there, though nothing is known against it. ``inherited``: chats that were told of a reply
+    before the card came to be, of which no leader knows more.
     """
 
     __slots__ = (
@@ -56,13 +56,13 @@ class Card:
         "done",
         "failures",
         "given_up",
+        "inherited",
         "key",
         "locked",
         "open",
         "plain",
         "posts",
         "revision",
-        "unsure",
         "urgency",
     )
 
@@ -83,7 +83,7 @@ class Card:
         self.done: frozenset[int] = frozenset()
         self.back: set[int] = set()
         self.failures: dict[int, int] = {}
-        self.unsure: dict[int, dict[str, float]] = {}
+        self.inherited: set[int] = set()
         self._render = render
         self._line = line
         self._text: str | None = None
@@ -115,6 +115,7 @@ class Card:
             self.urgency = urgency(call)
             self._text = self._hash = None
         if self.revision == 1:
+            self.inherited = {chat_id for chat_id, told in posts.items() if any(post.notice for post in told)}
             self.done = frozenset(
                 chat_id for chat_id in self.chats if self._tells_all(posts.get(chat_id, ()))
             )
@@ -221,7 +222,11 @@ class ChatQueue:
         return len(self._places)
 
     def put(self, card: Card) -> None:
-        """Let the card wait at the place of its urgency, behind those of the same."""
+        """Let the card wait at the place of its urgency, behind those of the same; where it was put last, there."""
+        if card.failures.get(self.chat_id, 0) < MOST_FAILURES or card.key not in self._places:
+            self._put(card)
+
+    def _put(self, card: Card) -> None:
         place = self._places.get(card.key)
         if place != card.urgency:
             if place is not None:
@@ -249,7 +254,7 @@ class ChatQueue:
         for card in deferred:
             place = self._places.get(card.key)
             if place is not None and self._cards[place][card.key] is card:
-                self.put(card)
+                self._put(card)
 
     def remove(self, key: Key) -> None:
         """The card waits no longer; it may not have waited at all."""
@@ -289,7 +294,7 @@ class Results:
     def known(self, card: Card, chat_id: int) -> dict[str, Post]:
         """The conversation's posts in a chat by stream: what the leader knows and what we do, the newer."""
         told = card.posts.get(chat_id, ())
-        return newest((*told, *self._own(card, chat_id, told)))
+        return newest((*self._own(card, chat_id, told), *told))
 
     def replies(self, card: Card, chat_id: int) -> dict[str, Post]:
         """Likewise of what nobody else tells."""

@@ -3,9 +3,11 @@
 import asyncio
 import json
 
+import pytest
+
 from calls.scenarios import catalogue
 from tests.botapi import BLOCKED, Fault
-from tests.running import UNLIMITED, EveryBot, command, enterprise, running
+from tests.running import TOKEN, UNLIMITED, EveryBot, command, enterprise, running
 
 MIGRATED = Fault(
     400, "Bad Request: group chat was upgraded to a supergroup chat", {"migrate_to_chat_id": -1005}
@@ -152,3 +154,101 @@ async def checked(database, folder):
     env = {"CALLFOLD_DATABASE_URL": database.dsn}
     done = await command("rebuild", "all", "--check", env=env, folder=folder)
     assert done.code == 0, done.output + done.errors
+
+
+async def test_who_is_listed_again_behind_a_restart_is_shown_the_end_in_his_message(database, tmp_path):
+    async with EveryBot() as bots:
+        settings = {"rates": UNLIMITED, "telegram_api": bots.base_url}
+        events, last = begun()
+        async with running(database.dsn, tmp_path, file(1001, 1002), **settings) as service:
+            await store(service, events)
+            await service.quiet()
+            await apply(service, file(1002))
+            await known(service, 1002)
+        async with running(database.dsn, tmp_path, **settings) as service:
+            await apply(service, file(1001, 1002))
+            await known(service, 1001, 1002)
+            await store(service, [last])
+            await service.quiet()
+            assert ["Завершен" in text for text in bots.standing(1001)] == [True]
+    await checked(database, tmp_path)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_who_was_gone_when_a_call_ended_is_shown_its_end_when_he_comes_back(
+    database, tmp_path, refused
+):
+    async with (
+        EveryBot() as bots,
+        running(
+            database.dsn, tmp_path, file(1001, 1002), rates=UNLIMITED, telegram_api=bots.base_url
+        ) as service,
+    ):
+        events, last = begun()
+        await store(service, events)
+        await service.quiet()
+        if refused:
+            bots.script("editMessageText", BLOCKED, chat_id=1001)
+        else:
+            await apply(service, file(1002))
+            await known(service, 1002)
+        await store(service, [last])
+        await known(service, 1002)
+        await service.quiet()
+        await apply(service, file(1001, 1002, 1003))
+        await known(service, 1001, 1002, 1003)
+        await service.quiet()
+        assert ["Завершен" in text for text in bots.standing(1001)] == [True]
+        assert bots.standing(1003) == [], "it was over before"
+
+
+async def test_a_refusal_of_what_was_asked_before_he_came_back_switches_nobody_off(database, tmp_path):
+    async with (
+        EveryBot() as bots,
+        running(
+            database.dsn, tmp_path, file(1001, 1002), rates=UNLIMITED, telegram_api=bots.base_url
+        ) as service,
+    ):
+        events, last = begun()
+        await store(service, events[:1])
+        await service.quiet()
+        bots.script("editMessageText", Fault(403, BLOCKED.description, delay=2.0), chat_id=1001)
+        await store(service, events[1:])
+        await bots.seen("editMessageText")
+        for chats in ((1002,), (1001, 1002)):
+            await apply(service, file(*chats))
+            await known(service, *chats)
+        await store(service, [last])
+        await service.quiet()
+        assert readers(service) == [1001, 1002]
+        assert ["Завершен" in text for text in bots.standing(1001)] == [True]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_recording_sends_nobody_a_call_that_was_over_before_he_was_to_see_it(
+    database, tmp_path, restart
+):
+    async with EveryBot() as bots:
+        settings = {
+            "rates": UNLIMITED,
+            "telegram_api": bots.base_url,
+            "public_url": "https://calls.example.org",
+        }
+        filtered = file(1001, 1003).replace("chat_id = 1003", 'chat_id = 1003\n  directions = ["out"]')
+        async with running(database.dsn, tmp_path, filtered, **settings) as service:
+            await service.play(catalogue()["2-1"])
+            await service.quiet()
+            await apply(service, file(1001, 1002, 1003))
+            await known(service, 1001, 1002, 1003)
+            (call,) = (await service.get("/api/calls"))["items"]
+            recording = {"Token": TOKEN, "UniqueId": call["call_id"], "url": "https://pbx.example/a.mp3"}
+            if restart:
+                service.service.outbox.pause()
+            assert (await service.client.post("/recordings", json=recording)).status_code == 200
+            if not restart:
+                await service.quiet()
+        if restart:
+            async with running(database.dsn, tmp_path, **settings) as service:
+                await service.quiet()
+        assert ["🔉" in text for text in bots.standing(1001)] == [True]
+        assert (bots.standing(1002), bots.standing(1003)) == ([], [])

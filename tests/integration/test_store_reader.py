@@ -347,6 +347,18 @@ async def test_an_open_call_is_unsettled_and_a_settled_one_until_its_end_is_show
         assert await unsettled(connection, chats) == []
 
 
+async def test_what_a_chat_refused_before_it_came_back_is_no_last_word(database):
+    async with connected(database.dsn) as connection:
+        refused = delivered("1.1", DeliveryRefused("1.1", 1001, "blocked"))
+        await put(connection, [arrival("1.1"), refused, arrival("9.9"), arrival("1.1", kind="hangup")])
+        await connection.execute(CALL, "1.1", "missed", 4)
+        found = {}
+        for since in (1, 3):
+            chats = [("0367", 1001, since)]
+            found[since] = await unsettled_calls(connection, chats, timedelta(hours=6), timedelta())
+        assert found == {1: [], 3: [("0367", "1.1")]}
+
+
 async def test_a_card_of_an_earlier_state_recorded_after_the_hangup_does_not_count_as_its_end(database):
     async with connected(database.dsn) as connection:
         # the edit was under way while the hangup was stored, and then the service was killed
@@ -434,7 +446,9 @@ async def test_answers_count_as_requests_and_pauses_are_known_for_as_long_as_the
         assert {chat: [round(age / 20) for age in ages] for chat, ages in found.requests.items()} == {
             ("0367", -5): [1]
         }
-        assert {chat: round(left / 20) for chat, left in found.pauses.items()} == {("0367", -5): 1}
+        assert {chat: [round(one / 20) for one in told] for chat, told in found.pauses.items()} == {
+            ("0367", -5): [1, 1]
+        }
 
 
 async def test_a_call_that_was_heard_of_lately_is_unsettled_whatever_was_shown_of_it(database):

@@ -449,3 +449,49 @@ async def test_two_missed_calls_that_rang_and_prove_to_be_one_keep_one_reply_or_
     await house.settled()
     messages = house.server.chats[SOME].values()
     assert [message.texts for message in messages if not message.deleted] == stand
+
+
+@pytest.mark.usefixtures("soon")
+async def test_where_the_end_of_a_missed_call_is_taken_in_no_form_the_reply_rings_all_the_same(house):
+    directory = some(notify="missed")
+    await house.shown(a_call("ringing"), directory)
+    house.server.script("editMessageText", *[Fault(400, "Bad Request: what nobody knows")] * 4)
+    await house.shown(MISSED, directory)
+    assert house.texts() == [["ringing 1.1"], [NOTICE]]
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(("outcome", "replies"), [("missed", 1), ("answered", 0)])
+async def test_after_a_restart_a_reply_is_known_whatever_leg_led_when_it_rang(server, outcome, replies):
+    log, directory = MemoryLog(), some(notify="missed")
+    async with a_house(server, log) as before:
+        await before.shown(msgspec.structs.replace(MISSED, legs=("1.1",)), directory)
+        told = before.posts("1.1")
+        before.outbox.pause()
+    async with a_house(server, log) as after:
+        joined = msgspec.structs.replace(
+            MISSED, call_id="2.2", legs=("1.1", "2.2"), last_position=9, outcome=outcome
+        )
+        after.show(joined, directory, posts=told)
+        await after.settled("2.2")
+        standing = [message.texts for message in server.chats[SOME].values() if not message.deleted]
+        assert standing.count([NOTICE]) == replies
+        assert len(standing) == 1 + replies
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_reply_of_which_the_store_says_nothing_waits_until_it_does(server, monkeypatch):
+    monkeypatch.setattr(plans, "ASK_AGAIN", 0.05)
+    log, directory = MemoryLog(), some(notify="missed")
+    async with a_house(server, log) as before:
+        await before.shown(MISSED, directory)
+        told = before.posts()
+    async with a_house(server, log) as after:
+        log.down = True
+        after.show(
+            msgspec.structs.replace(MISSED, outcome="answered", last_position=9), directory, posts=told
+        )
+        await asyncio.sleep(0.2)
+        log.down = False
+        await after.settled()
+        assert [message.deleted for message in server.chats[SOME].values()] == [False, True]

@@ -134,10 +134,25 @@ async def test_a_pause_that_telegram_asks_for_is_a_fact_where_it_lasts_longer_th
     assert [read_paused(fact.body) for fact in log.facts] == [ChatPaused(1, 30)]
 
 
-async def test_a_pause_that_another_instance_was_told_of_holds_its_chat_alone(outbox):
-    await outbox.remember({}, 100.0, {("0367", 1): 30.0, ("0367", 3): 30.0, ("0368", 2): 30.0})
+@pytest.mark.parametrize(("apart", "waits"), [(20.0, [1, 3]), (2.0, [1, 2, 3])])
+async def test_pauses_that_another_instance_was_told_of_hold_their_chats_or_where_told_together_the_bot(
+    outbox, apart, waits
+):
+    await outbox.remember({}, 100.0, {("0367", 1): (30.0, 1.0), ("0367", 3): (30.0, 1.0 + apart)})
     outbox.resume()
-    waiting = asyncio.create_task(outbox.turn("0367", 1))
-    assert await asyncio.wait_for(outbox.turn("0367", 2), 1) is not None
-    assert not waiting.done()
-    waiting.cancel()
+    turns = {chat_id: asyncio.create_task(outbox.turn("0367", chat_id)) for chat_id in (1, 2, 3)}
+    await asyncio.wait(turns.values(), timeout=0.5)
+    assert [chat_id for chat_id, turn in turns.items() if not turn.done()] == waits
+    for turn in turns.values():
+        turn.cancel()
+
+
+async def test_a_bot_whose_token_is_gone_for_a_moment_keeps_what_it_was_asked_and_told(outbox):
+    outbox.resume()
+    bot = outbox._bots["0367"]
+    outbox.told("0367", 1, TooManyRequests("sendMessage", "", retry_after=30))
+    outbox.set_bot("0367", None, awaited=True)
+    assert await outbox.turn("0367", 1) is None
+    outbox.set_bot("0367", bot)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(outbox.turn("0367", 1), 0.3)

@@ -6,7 +6,7 @@ import selectors
 
 import pytest
 
-from adapters.telegram.limits import TOGETHER, Backoff, Budget, Rate, Rates
+from adapters.telegram.limits import MOST_CHATS, TOGETHER, Backoff, Budget, Rate, Rates
 
 
 class _VirtualSelector(selectors.SelectSelector):
@@ -277,3 +277,16 @@ def test_backoff_doubles_up_to_its_most_and_is_jittered():
     backoff = Backoff(first=0.5, most=30.0)
     assert [backoff.after(n, 0.9999999) for n in (1, 2, 3, 50)] == pytest.approx([0.5, 1.0, 2.0, 30.0])
     assert backoff.after(50, 0.0) == 15.0
+
+
+def test_chats_of_which_nothing_counts_any_more_are_forgotten_and_no_others():
+    async def strangers():
+        budget = Budget()
+        for chat_id in range(1, 4 * MOST_CHATS):
+            await budget.turn(chat_id)
+            if chat_id == 5:
+                budget.hold(5, 1e9)
+        assert len(budget._chats) < 2 * MOST_CHATS
+        return budget.pauses()[1]
+
+    assert list(run(strangers())) == [5]
