@@ -7,7 +7,6 @@ many at once: they would leave together, so the requests of a bot are counted ag
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -26,41 +25,13 @@ class Rate(msgspec.Struct, frozen=True):
         return AsyncLimiter(self.burst, self.burst / self.per_second)
 
 
-# 30 arrive within any second though the way of some takes half a second longer, so 20 leave; 20 within any 60 seconds;
-# 1 a second after three at once (begun, ringing, talking of a call picked up at once), which Telegram tolerates.
+# 30 arrive within any second though the way of some takes 0.3 s longer, so 24 leave; 20 within any 60 seconds; 1 a
+# second after three at once (begun, ringing, talking of a call picked up at once), which Telegram tolerates.
 BOT: Final = Rate(4, 20.0)
 GROUP: Final = Rate(4, 16 / 60)
 CHAT: Final = Rate(3, 1.0)
 LONGEST_WINDOW: Final = 60.0
 """Seconds after which a request counts for no limit any more."""
-
-
-class _Second:
-    """Lets go of no more than ``most`` within any second, and a hundredth more of one, for two clocks."""
-
-    SECONDS: Final = 1.01
-
-    __slots__ = ("_gone", "_most")
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._gone: deque[float] = deque(maxlen=most)
-
-    async def room(self) -> None:
-        """Returns when one more may go, which counts from now on."""
-        # others may have gone meanwhile
-        while (wait := self._wait()) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(wait)
-        self._gone.append(asyncio.get_running_loop().time())
-
-    def _wait(self) -> float:
-        if len(self._gone) < self._most:
-            return 0.0
-        return self._gone[0] + self.SECONDS - asyncio.get_running_loop().time()
-
-    def spent(self, at: float) -> None:
-        """As many have gone as may, at this moment."""
-        self._gone.extend([at] * self._most)
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -149,7 +120,7 @@ class Budget:
     def __init__(self, rates: Rates | None = None) -> None:
         self._rates = rates or Rates()
         self._bot = self._rates.bot.limiter()
-        self._second = _Second(max(1, int(self._rates.bot.per_second)))
+        self._leaving = self._rates.bot.limiter()
         self._chats: dict[int, _ChatBudget] = {}
         self._most = MOST_CHATS
         self._free_at = 0.0
@@ -171,7 +142,7 @@ class Budget:
 
     async def go(self) -> None:
         """Wait until a request that had its turn may leave; asked when nothing else is in its way."""
-        await self._second.room()
+        await self._leaving.acquire()
 
     async def taken_over(self, requests: Mapping[int, Sequence[float]], ago: float) -> None:
         """Go on where somebody else has ended at most so many seconds ago; before anything was asked.
@@ -180,9 +151,9 @@ class Budget:
         way: of each chat there may have been one, whether others are known or not, and of the bot as many as it may.
         """
         self._taken_over_at = asyncio.get_running_loop().time() - ago
-        self._second.spent(self._taken_over_at)
         drained = ago * self._rates.bot.per_second
-        await self._bot.acquire(max(0.0, self._bot.max_rate - drained))
+        for limiter in (self._bot, self._leaving):
+            await limiter.acquire(max(0.0, limiter.max_rate - drained))
         for chat_id, ages in requests.items():
             await self._spent(self._chat(chat_id), ages)
 

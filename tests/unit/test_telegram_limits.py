@@ -97,7 +97,7 @@ def test_waiting_for_the_bot_does_not_break_the_limit_of_a_group():
         return [time for time, _ in at]
 
     times = run(behind_others())
-    assert times[0] == pytest.approx(30, abs=0.5)
+    assert times[0] == pytest.approx(30, abs=0.1)
     assert most_within(times, 60.0) <= 20
 
 
@@ -141,7 +141,8 @@ def test_requests_whose_intents_are_stored_together_do_not_go_out_together():
         return [time for time, _ in at]
 
     times = run(flood())
-    assert most_within(times, 1.0) <= 20
+    assert most_within(times, 1.0) <= 24
+    assert most_within(times, 0.1) <= 6
     assert len(times) / (max(times) - min(times)) > 15
 
 
