@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from actors.ports import StoreUnavailable
+from actors.ports import LogError, StoreUnavailable
 from adapters.telegram.courier import Log
 from calls.chats import ChatAsked, ChatPaused, read_asked, write_asked, write_paused
 from calls.facts import CHAT_ASKED, CHAT_PAUSED, NewFact, chat_stream
@@ -57,5 +57,5 @@ class Ledger:
         )
         try:
             await self._log.append(fact, within=WITHIN)
-        except StoreUnavailable as error:
+        except LogError as error:
             _logger.warning("what chat %d was asked is not stored: %s", chat_id, error)

@@ -416,9 +416,8 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
 
     async def _perform(self, queue: ChatQueue, bot: BotApi, step: Step, passage: Passage) -> None:
         job, card = step.job, step.card
-        came = (
-            queue.chat_id in card.back
-        )  # else whoever comes back meanwhile is refused what was asked before
+        # whoever comes back only while a request is on its way is refused what was asked before
+        came = queue.chat_id in card.back
         self._in_flight[card.key] += 1
         queue.busy = True
         try:
