@@ -326,7 +326,7 @@ class Enterprise:
         for chat_id, found in posts.items():
             since = self._since.get(chat_id, 0)
             if any(0 < post.refused_at < since for post in found):
-                posts[chat_id] = tuple(_since(post, since) for post in found)
+                posts[chat_id] = tuple(_without_refusal(post, since) for post in found)
         news = call.source != "recovery" or self._quiet_seconds(actor) <= NEWS
         if news and not call.settled:
             return posts
@@ -476,7 +476,7 @@ def _not_for(call: Call, chat_id: int) -> Post:
     return Post(call_id=call.call_id, chat_id=chat_id, refused="over")
 
 
-def _since(post: Post, position: int) -> Post:
+def _without_refusal(post: Post, position: int) -> Post:
     """A message as a chat has it that came back at this position: what it refused before says nothing any more."""
     return msgspec.structs.replace(post, refused=None) if post.refused_at < position else post
 

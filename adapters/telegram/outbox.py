@@ -89,7 +89,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         self._plans = Plans(now, markup)
         self._chance = chance
         self._bots = dict(bots or {})
-        self._mute: set[str] = set()
+        self._awaited: set[str] = set()
         """Enterprises whose bot cannot speak."""
         self._rates = rates or Rates()
         self._backoff = backoff or Backoff()
@@ -187,7 +187,7 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
         if key in self._in_flight:
             return False
         card = self._cards.get(key)
-        return card is None or not card.open or not (enterprise in self._bots or enterprise in self._mute)
+        return card is None or not card.open or not (enterprise in self._bots or enterprise in self._awaited)
 
     def pause(self) -> None:
         """Send nothing new; what is pending is kept."""
@@ -205,16 +205,16 @@ class Outbox(AbstractAsyncContextManager["Outbox", None]):
 
         ``awaited``: it has one that cannot speak just now, so its calls wait as for one that Telegram refuses.
         """
-        self._mute.discard(enterprise)
+        self._awaited.discard(enterprise)
         if bot is None:
             self._bots.pop(enterprise, None)
             if awaited:
-                self._mute.add(enterprise)
+                self._awaited.add(enterprise)
         else:
             self._bots[enterprise] = bot
             self._retry(bot.key)
         accounts = {known.account for known in self._bots.values()}
-        if not self._mute:  # whose bot cannot speak just now has one that was asked of lately
+        if not self._awaited:  # whose bot cannot speak just now has one that was asked of lately
             self._budgets = {key: budget for key, budget in self._budgets.items() if key in accounts}
         spoken = {known.key for known in self._bots.values()}
         for key in self._breakers.keys() - spoken:

@@ -212,6 +212,8 @@ async def test_a_stranger_gets_one_polite_line_an_hour_and_learns_nothing(databa
             bots.write(STRANGER, text)
         query = bots.press(STRANGER, line.message_id, "w:0367:main:0:notify:all")
         assert (await bots.answered(query))["text"] == "Эта кнопка только для подписчиков."
+        again = bots.press(STRANGER, line.message_id, "w:0367:main:0:notify:all")
+        assert (await bots.answered(again))["text"] == ""
         bots.write(GROUP, "somebody talks")
         assert "только подписчикам" in (await talk.said(GROUP, "/help")).text
         await talk.heard()

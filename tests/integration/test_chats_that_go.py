@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -35,6 +36,14 @@ async def known(service, *chats):
     async with asyncio.timeout(10):
         while readers(service) != sorted(chats):
             await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def two_readers(database, folder):
+    async with EveryBot() as bots:
+        settings = {"rates": UNLIMITED, "telegram_api": bots.base_url}
+        async with running(database.dsn, folder, file(1001, 1002), **settings) as service:
+            yield bots, service
 
 
 def asked(bots, chat_id):
@@ -178,12 +187,7 @@ async def test_who_is_listed_again_behind_a_restart_is_shown_the_end_in_his_mess
 async def test_who_was_gone_when_a_call_ended_is_shown_its_end_when_he_comes_back(
     database, tmp_path, refused
 ):
-    async with (
-        EveryBot() as bots,
-        running(
-            database.dsn, tmp_path, file(1001, 1002), rates=UNLIMITED, telegram_api=bots.base_url
-        ) as service,
-    ):
+    async with two_readers(database, tmp_path) as (bots, service):
         events, last = begun()
         await store(service, events)
         await service.quiet()
@@ -203,12 +207,7 @@ async def test_who_was_gone_when_a_call_ended_is_shown_its_end_when_he_comes_bac
 
 
 async def test_a_refusal_of_what_was_asked_before_he_came_back_switches_nobody_off(database, tmp_path):
-    async with (
-        EveryBot() as bots,
-        running(
-            database.dsn, tmp_path, file(1001, 1002), rates=UNLIMITED, telegram_api=bots.base_url
-        ) as service,
-    ):
+    async with two_readers(database, tmp_path) as (bots, service):
         events, last = begun()
         await store(service, events[:1])
         await service.quiet()
