@@ -8,13 +8,13 @@ from typing import Any, cast
 import asyncpg
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from adapters.privacy.digests import Digests
 from adapters.privacy.strangers import Strangers
-from calls.directory import DirectoryChange
 from calls.drawing import pseudonym_of
+from calls.entries import DirectoryChange
 from calls.facts import Fact
 from calls.pseudonyms import Renaming, rename
 from calls.scenarios import Scenario, catalogue
@@ -104,6 +104,8 @@ async def retired(facts: list[Fact], rules: dict[str, str]) -> tuple[list[Fact],
 async def test_whatever_a_lines_rule_makes_of_a_number_all_its_texts_and_rows_are_renamed_alike(
     scenario: Scenario, number: str, how: int, seed: int, least: bool, rules: list[str]
 ) -> None:
+    # No number of a subscriber begins so: it would be read as dialled abroad, which no rule of a line is for.
+    assume(how != 4 or not number[-9:].startswith("00"))
     text = f"48{number[-9:]}" if how == 4 else spelled(number, how)
     cast = {**CAST, "C": text}
     facts = played_facts(scenario.events(EPOCH.timestamp(), seed, least=least, cast=cast))
