@@ -3,9 +3,10 @@
 .PHONY: help setup setup-dev run test soak lint format bench lock clean
 
 # The distribution's own Python where it will do: it is built with profile-guided optimisation, which one of pyenv's is not
-# (docs/decisions/0004-measures.md has what that is worth).
-PYTHON ?= $(shell for python in /usr/bin/python3 python3; do $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' \
-	2>/dev/null && echo $$python && exit; done; echo python3)
+# (docs/decisions/0004-measures.md has what that is worth). One with headers goes before: the fold is compiled against them.
+PYTHON ?= $(shell for needed in Python.h /; do for python in /usr/bin/python3 python3; do $$python -c \
+	'import ensurepip, os, sys, sysconfig; sys.exit(sys.version_info < (3, 11) or not os.path.exists(os.path.join(sysconfig.get_path("include"), sys.argv[1])))' \
+	$$needed 2>/dev/null && echo $$python && exit; done; done; echo python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
@@ -21,9 +22,11 @@ $(UV):
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-$(VENV)/.setup: $(UV) requirements/run.txt pyproject.toml
+# The fold is compiled by this: again whenever it has changed.
+$(VENV)/.setup: $(UV) requirements/run.txt pyproject.toml hatch_build.py $(wildcard calls/*.py projections/*.py adapters/store/*.py)
 	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/run.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c 'import calls; calls.is_compiled() or print("The fold is not compiled and takes twice the time: is there a C compiler, are Python headers?")'
 	@touch $@
 
 $(VENV)/.setup-dev: $(VENV)/.setup requirements/dev.txt
@@ -63,4 +66,4 @@ lock: $(UV) ## resolve requirements/*.txt anew
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --all-extras -c requirements/run.txt pyproject.toml requirements/build.in -o requirements/dev.txt
 
 clean: ## remove what the commands made, but no data
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build *.so calls/*.so projections/*.so adapters/store/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

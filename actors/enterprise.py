@@ -12,7 +12,8 @@ from actors.ports import Cards
 from calls.call import Call
 from calls.conversation import awaits_settling
 from calls.deliveries import DELIVERY_KINDS, Post, fold_delivery
-from calls.directory import Directory, Subscriber
+from calls.directory import Directory
+from calls.entries import Subscriber
 from calls.exchange import (
     FORGET_LOST_AFTER,
     FORGET_SILENT_AFTER,

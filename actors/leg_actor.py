@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from actors.mail import Delivered, Follow, Lead, LegChanged, Mail, Part, Restored, Told
-from calls.call import Call, told_by
-from calls.conversation import conversation
+from calls.call import Call
+from calls.conversation import conversation, told_by
 from calls.deliveries import Post, fold_delivery
 from calls.directory import Directory
 from calls.facts import Fact, leg_stream

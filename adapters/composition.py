@@ -73,7 +73,8 @@ from adapters.telegram.updates import Update
 from adapters.turns import Turns
 from calls.call import Call
 from calls.cards import render
-from calls.directory import Directory, Profile
+from calls.directory import Directory
+from calls.entries import Profile
 from calls.facts import NEWEST, Fact
 from calls.numbers import numbers_kept
 from calls.spellings import forget_kept

@@ -1,7 +1,6 @@
 """What a call is (CONTRACT 6): the result of the fold, the row of ``calls``, the content of a card."""
 
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Literal
 
 import msgspec
@@ -61,16 +60,3 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def settled(self) -> bool:
         """True when nothing more is expected (a later event may open it again)."""
         return self.outcome != "open"
-
-
-def seconds(value: timedelta | None) -> Decimal | None:
-    """Seconds with microseconds kept exactly, as the columns ``wait_s``, ``talk_s``, ``total_s`` hold them."""
-    if value is None:
-        return None
-    micros = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
-    return Decimal(micros).scaleb(-6)
-
-
-def told_by(call: Call, position: int) -> Call:
-    """The call, told by this fact too: somebody left it, which none of its own facts says."""
-    return msgspec.structs.replace(call, last_position=position) if position > call.last_position else call

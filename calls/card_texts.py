@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from calls.call import Outcome
-from calls.directory import Language
+from calls.entries import Language
 
 
 class Words(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ Computed from the set of legs, never patched: another order of arrival, a repeti
 same call. State only moves up: what bridges or an answering hangup have shown no later event takes back.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -44,6 +44,11 @@ def tell_call(legs: Mapping[str, Leg], leader: str, directory: Directory) -> tup
     call = _tell(evidence, tuple(sorted(counting, key=age)))
     recorded = [unique_id for unique_id, leg in legs.items() if leg.recording]
     return (_with_recordings(call, legs, recorded) if recorded else call), evidence
+
+
+def told_by(call: Call, position: int) -> Call:
+    """The call, told by this fact too: somebody left it, which none of its own facts says."""
+    return replace(call, last_position=position) if position > call.last_position else call
 
 
 def _with_recordings(call: Call, legs: Mapping[str, Leg], recorded: list[str]) -> Call:
@@ -232,11 +237,13 @@ def _rung_first(
 
 def _calling(legs: Mapping[str, Leg], lead: Leg) -> Leg | None:
     """The channel an internal call began on: the one that dialled, else the oldest."""
-    return min(
-        [leg for leg in legs.values() if leg.counts],
-        key=lambda leg: (not leg.exten, leg is not lead),
-        default=None,
-    )
+    found: Leg | None = None
+    for leg in legs.values():
+        if leg.counts and (
+            found is None or (not leg.exten, leg is not lead) < (not found.exten, found is not lead)
+        ):
+            found = leg
+    return found
 
 
 # people
@@ -389,9 +396,11 @@ def _customer(
     else:
         told += [leg.number for leg in legs.values() if people[leg.unique_id].role == "outside"]
         told += [leg.connected for leg in legs.values()]
-    numbers = [number for number in map(directory.e164, told) if number]
-    strangers = (number for number in numbers if directory.manager_by_mobile(number) is None)
-    return next(strangers, numbers[0] if numbers else None)
+    numbers = [number for text in told if (number := directory.e164(text))]
+    for number in numbers:
+        if directory.manager_by_mobile(number) is None:
+            return number
+    return numbers[0] if numbers else None
 
 
 def _told_number(evidence: Evidence) -> str | None:
@@ -420,23 +429,23 @@ def _line(evidence: Evidence) -> str | None:
     return None
 
 
-def _trunks(evidence: Evidence) -> Iterator[str]:
+def _trunks(evidence: Evidence) -> list[str]:
     """Whatever names the line, the surest first."""
     lead = evidence.leader
-    if evidence.direction == "in":
-        if lead.start:
-            yield lead.start.trunk
-        for dial in lead.dials:
-            yield dial.trunk
-    if lead.hangup:
-        yield lead.hangup.trunk
+    dialled = [dial.trunk for dial in lead.dials]
+    hung_up = [lead.hangup.trunk] if lead.hangup else []
     if evidence.direction == "out":
-        for dial in reversed(lead.dials):
-            yield dial.trunk
-        return
-    for unique_id, leg in evidence.legs.items():
-        if evidence.people[unique_id].role == "outside" and not is_extension(leg.exten):
-            yield leg.exten
+        return [*hung_up, *dialled[::-1]]
+    return [
+        *([lead.start.trunk] if lead.start else []),
+        *dialled,
+        *hung_up,
+        *[
+            leg.exten
+            for unique_id, leg in evidence.legs.items()
+            if evidence.people[unique_id].role == "outside" and not is_extension(leg.exten)
+        ],
+    ]
 
 
 # ending

@@ -6,155 +6,28 @@ place: a fold holds the directory as of its position. Secrets (Token, bot token)
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Final, Literal, Self, cast
+from typing import Any, Final, cast, final
 
 import msgspec
 
 from calls import numbers
-from calls.hours import read_hours
+from calls.entries import (
+    ENTRY_TYPES,
+    KEY_FIELDS,
+    Customer,
+    Department,
+    DirectoryChange,
+    Entry,
+    FollowMe,
+    Language,
+    Line,
+    Manager,
+    Profile,
+    Section,
+    Subscriber,
+)
 from calls.layered import Layered
-
-Language = Literal["ru", "en"]
-Notify = Literal["edit", "missed", "all"]
-Side = Literal["in", "out"]
-Ending = Literal["answered", "missed", "not_answered", "lost_in_transfer"]
-Section = Literal["enterprise", "subscriber", "manager", "line", "department", "follow_me", "customer"]
-
-
-class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an enterprise is, beside its lists."""
-
-    number: str
-    name: str
-    language: Language = "ru"
-    timezone: str = "Europe/Minsk"
-    country: str = "BY"
-    allowed_networks: tuple[str, ...] = ()
-    retention_days: int | None = None
-    """Days after which outside numbers in bodies give way to pseudonyms; None: never."""
-
-
-class Subscriber(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A chat that is shown the calls. ``invited``: came by invitation, so an apply leaves it alone.
-
-    ``off``: why it is shown none (``reason`` of a RecipientGone, or STOPPED), "" while it is; no key of a file, so
-    an apply of a file that lists the chat switches it on. ``muted_until``: ISO time in UTC before which nothing
-    rings, "" for none; ``moved_from``: the group that became this one; no keys of a file either.
-    Filters (calls.subscriptions) let everything through while they are empty. ``people``: extensions, and
-    departments for their members; ``hours``: when the calls begin that are shown; ``silent``: when nothing
-    rings (calls.hours). Raises ValueError for hours that are none, and for a time that is none.
-    """
-
-    chat_id: int
-    off: str = ""
-    notify: Notify = "edit"
-    invited: bool = False
-    directions: tuple[Side, ...] = ()
-    internal: bool = True
-    outcomes: tuple[Ending, ...] = ()
-    lines: tuple[str, ...] = ()
-    people: tuple[str, ...] = ()
-    hours: str = ""
-    silent: str = ""
-    muted_until: str = ""
-    moved_from: int = 0
-
-    def __post_init__(self) -> None:
-        for text in (self.hours, self.silent):
-            if text:
-                read_hours(text)
-        if self.muted_until and datetime.fromisoformat(self.muted_until).tzinfo is None:
-            raise ValueError(f"muted_until {self.muted_until!r} tells no zone")
-
-    def muted(self, at: datetime) -> bool:
-        """True while nothing rings because the subscriber said so."""
-        return bool(self.muted_until) and at < datetime.fromisoformat(self.muted_until)
-
-    @property
-    def selective(self) -> bool:
-        """True where a filter is set."""
-        return self.filters != _NO_FILTERS
-
-    @property
-    def filters(self) -> tuple[object, ...]:
-        """What decides which calls are shown."""
-        return (self.directions, self.internal, self.outcomes, self.lines, self.people, self.hours)
-
-
-_NO_FILTERS: Final = Subscriber(chat_id=0).filters
-
-
-class Manager(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A person of the enterprise: extension, name, private mobile."""
-
-    extension: str
-    name: str = ""
-    mobile: str = ""
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An outside line. ``incoming_transform`` is ``prefix{n}``: prefix and the last n digits of what came."""
-
-    id: str
-    name: str = ""
-    incoming_transform: str = ""
-
-
-class Department(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A number that rings several persons; not a person itself."""
-
-    number: str
-    name: str = ""
-    members: tuple[str, ...] = ()
-
-
-class FollowMe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A number that rings one person's extension, then the mobile; not a person itself."""
-
-    number: str
-    extension: str
-    mobile: str = ""
-
-
-class Customer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A known outside party. ``phone`` in E.164."""
-
-    phone: str
-    name: str = ""
-    company: str = ""
-
-
-STOPPED: Final = "stopped"
-"""``Subscriber.off`` of a chat that switched itself off, and may switch itself on again."""
-
-Entry = Profile | Subscriber | Manager | Line | Department | FollowMe | Customer
-
-ENTRY_TYPES: Mapping[Section, type[Entry]] = MappingProxyType(
-    {
-        "enterprise": Profile,
-        "subscriber": Subscriber,
-        "manager": Manager,
-        "line": Line,
-        "department": Department,
-        "follow_me": FollowMe,
-        "customer": Customer,
-    }
-)
-KEY_FIELDS: Mapping[Section, str] = MappingProxyType(
-    {
-        "enterprise": "number",
-        "subscriber": "chat_id",
-        "manager": "extension",
-        "line": "id",
-        "department": "number",
-        "follow_me": "number",
-        "customer": "phone",
-    }
-)
-
 
 # Where the entries of a section stand in a Directory.
 _FIELDS: Final[Mapping[Section, str]] = MappingProxyType(
@@ -169,10 +42,11 @@ _FIELDS: Final[Mapping[Section, str]] = MappingProxyType(
 )
 # Sections that say whose a mobile is.
 _MOBILE_SECTIONS: Final = frozenset({"enterprise", "manager", "follow_me"})
+_NOBODY_NAMED: Final[Mapping[str, Any]] = Layered[Any]()
 _NOBODY: Final = {"ru": "Номер не определен", "en": "unknown number"}
 _LONGEST_LABEL: Final = 64
 # Control characters, halves of a character, and the marks that override the direction of writing.
-_UNSHOWN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSHOWN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class DirectoryError(ValueError):
@@ -185,64 +59,102 @@ class DirectoryError(ValueError):
         self.reason = reason
 
 
-class DirectoryChange(msgspec.Struct, frozen=True):
-    """Body of a ``directory_changed`` fact: the entry as it is from now on, or None where it is gone."""
+@final
+class Directory:
+    """The directory as of one position, never changed; absent entries mean that nobody named them.
 
-    section: Section
-    key: str
-    value: dict[str, Any] | None = None
-
-
-class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """The directory as of one position; absent entries mean that nobody named them.
-
-    Keys are texts: chat_id, extension, id, number, phone in E.164.
+    Keys are texts: chat_id, extension, id, number, phone in E.164. What is computed of it is kept: every number of
+    every event is asked for, filters for every state of every call.
     """
 
-    profile: Profile
-    subscribers: Mapping[str, Subscriber] = Layered[Subscriber]()
-    managers: Mapping[str, Manager] = Layered[Manager]()
-    lines: Mapping[str, Line] = Layered[Line]()
-    departments: Mapping[str, Department] = Layered[Department]()
-    follow_mes: Mapping[str, FollowMe] = Layered[FollowMe]()
-    customers: Mapping[str, Customer] = Layered[Customer]()
+    def __init__(
+        self,
+        *,
+        profile: Profile,
+        subscribers: Mapping[str, Subscriber] = _NOBODY_NAMED,
+        managers: Mapping[str, Manager] = _NOBODY_NAMED,
+        lines: Mapping[str, Line] = _NOBODY_NAMED,
+        departments: Mapping[str, Department] = _NOBODY_NAMED,
+        follow_mes: Mapping[str, FollowMe] = _NOBODY_NAMED,
+        customers: Mapping[str, Customer] = _NOBODY_NAMED,
+    ) -> None:
+        self.profile = profile
+        self.subscribers = subscribers
+        self.managers = managers
+        self.lines = lines
+        self.departments = departments
+        self.follow_mes = follow_mes
+        self.customers = customers
+        self._kept_readers: tuple[Subscriber, ...] | None = None
+        self._kept_selective: dict[int, Subscriber] | None = None
+        self._kept_lines: frozenset[str] | None = None
+        self._kept_nobodys: frozenset[str] | None = None
+        self._kept_mobiles: dict[str, Manager] | None = None
+        self._kept_people: dict[tuple[str, ...], frozenset[str]] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Directory) and self._told() == other._told()
+
+    def __hash__(self) -> int:
+        return hash(self.profile)
+
+    def _told(self) -> tuple[object, ...]:
+        return self.profile, *[getattr(self, field) for field in _FIELDS.values()]
 
     @classmethod
-    def empty(cls, number: str) -> Self:
+    def empty(cls, number: str) -> "Directory":
         """What is known of an enterprise before its first directory fact."""
-        return cls(profile=Profile(number=number, name=number))
+        return Directory(profile=Profile(number=number, name=number))
 
-    def apply(self, change: DirectoryChange) -> Self:
+    def of(self, profile: Profile) -> "Directory":
+        """The same lists of an enterprise that is this."""
+        return Directory(
+            profile=profile,
+            subscribers=self.subscribers,
+            managers=self.managers,
+            lines=self.lines,
+            departments=self.departments,
+            follow_mes=self.follow_mes,
+            customers=self.customers,
+        )
+
+    def apply(self, change: DirectoryChange) -> "Directory":
         """The directory after this change; raises DirectoryError for what is no entry of its section."""
         entry = _entry(change)
         if isinstance(entry, Profile):
-            new = msgspec.structs.replace(self, profile=entry)
-        else:
-            field = _FIELDS[change.section]
-            entries: Mapping[str, Entry] = getattr(self, field)
-            layered = entries if isinstance(entries, Layered) else Layered(entries)
-            changed = layered.drop(change.key) if entry is None else layered.put(change.key, entry)
-            new = msgspec.structs.replace(self, **{field: changed})
-        if change.section not in _MOBILE_SECTIONS and "_mobiles" in self.__dict__:
-            new.__dict__["_mobiles"] = self._mobiles
+            return self.of(entry)
+        field = _FIELDS[change.section]
+        entries: Mapping[str, Entry] = getattr(self, field)
+        layered = entries if isinstance(entries, Layered) else Layered(entries)
+        new = self.of(self.profile)
+        setattr(new, field, layered.drop(change.key) if entry is None else layered.put(change.key, entry))
+        if change.section not in _MOBILE_SECTIONS:
+            new._kept_mobiles = self._kept_mobiles  # noqa: SLF001 - made here
         return new
 
-    def fold(self, changes: Iterable[DirectoryChange]) -> Self:
+    def fold(self, changes: Iterable[DirectoryChange]) -> "Directory":
         """The directory after all these changes, in their order."""
         directory = self
         for change in changes:
             directory = directory.apply(change)
         return directory
 
-    @cached_property
+    @property
     def readers(self) -> tuple[Subscriber, ...]:
         """The subscribers that are shown calls: those who are not off."""
-        return tuple(subscriber for subscriber in self.subscribers.values() if not subscriber.off)
+        found = self._kept_readers
+        if found is None:
+            found = tuple([one for one in self.subscribers.values() if not one.off])
+            self._kept_readers = found
+        return found
 
-    @cached_property
+    @property
     def selective(self) -> Mapping[int, Subscriber]:
         """By chat, the readers who are not shown every call."""
-        return {reader.chat_id: reader for reader in self.readers if reader.selective}
+        found = self._kept_selective
+        if found is None:
+            found = self._kept_selective = {one.chat_id: one for one in self.readers if one.selective}
+        return found
 
     def manager(self, extension: str) -> Manager | None:
         """The person at an extension, if somebody named one."""
@@ -250,11 +162,16 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def manager_by_mobile(self, e164: str) -> Manager | None:
         """Whose mobile this is, of a manager or of a FollowMe (then perhaps a person without a name)."""
-        return self._mobiles.get(e164)
+        return self._mobiles().get(e164)
 
     def is_person(self, number: str) -> bool:
         """True for an extension that is neither department nor FollowMe; nobody need have named it."""
-        return numbers.is_extension(number) and number not in self._nobodys
+        if not numbers.is_extension(number):
+            return False
+        nobodys = self._kept_nobodys
+        if nobodys is None:
+            nobodys = self._kept_nobodys = frozenset([*self.departments, *self.follow_mes])
+        return number not in nobodys
 
     def department(self, number: str) -> Department | None:
         """The department that this number rings."""
@@ -268,32 +185,17 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The extension of whoever is at a FollowMe or mobile, else the number itself."""
         if follow_me := self.follow_mes.get(number):
             return follow_me.extension
-        owner = self._mobiles.get(number)
+        owner = self._mobiles().get(number)
         return owner.extension if owner else number
 
     def stand_for(self, people: tuple[str, ...]) -> frozenset[str]:
         """Whose calls are those of these numbers: a department stands for itself and its members."""
-        found = self._stand_for.get(people)
+        found = self._kept_people.get(people)
         if found is None:
             departments = [self.departments[number] for number in people if number in self.departments]
             members = [member for department in departments for member in department.members]
-            found = self._stand_for[people] = frozenset(map(self.whose, (*people, *members)))
+            found = self._kept_people[people] = frozenset(map(self.whose, (*people, *members)))
         return found
-
-    @cached_property
-    def _line_ids(self) -> frozenset[str]:
-        """A set answers sooner than what it is made of, and every number of every event is asked for."""
-        return frozenset(self.lines)
-
-    @cached_property
-    def _nobodys(self) -> frozenset[str]:
-        """Extensions of departments and FollowMes, likewise."""
-        return frozenset((*self.departments, *self.follow_mes))
-
-    @cached_property
-    def _stand_for(self) -> dict[tuple[str, ...], frozenset[str]]:
-        """What was asked of this directory: filters are asked for every state of every call."""
-        return {}
 
     def line_name(self, line_id: str) -> str:
         """Name of a line, its id where it has none."""
@@ -311,7 +213,10 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def e164(self, raw: str, line_id: str | None = None) -> str | None:
         """E.164 of an outside number as it came on a line, None for what is none (numbers.to_e164)."""
-        if not raw or raw.strip() in self._line_ids:
+        lines = self._kept_lines
+        if lines is None:
+            lines = self._kept_lines = frozenset(self.lines)
+        if not raw or raw.strip() in lines:
             return None
         return numbers.to_e164(raw, self.profile.country, self.transform(line_id) if line_id else "")
 
@@ -336,18 +241,19 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         manager = self.managers.get(follow_me.extension if follow_me else extension)
         return manager.name if manager else ""
 
-    @cached_property
-    def _mobiles(self) -> Mapping[str, Manager]:
+    def _mobiles(self) -> dict[str, Manager]:
         """Whose each mobile is: a manager's own entry goes before a FollowMe that names it."""
-        found: dict[str, Manager] = {}
-        owners = [(manager.mobile, manager) for manager in self.managers.values()]
-        for follow_me in self.follow_mes.values():
-            unnamed = Manager(extension=follow_me.extension)
-            owners.append((follow_me.mobile, self.managers.get(follow_me.extension, unnamed)))
-        for mobile, owner in owners:
-            number = numbers.to_e164(mobile, self.profile.country)
-            if number:
-                found.setdefault(number, owner)
+        found = self._kept_mobiles
+        if found is None:
+            found = self._kept_mobiles = {}
+            owners = [(manager.mobile, manager) for manager in self.managers.values()]
+            for follow_me in self.follow_mes.values():
+                unnamed = Manager(extension=follow_me.extension)
+                owners.append((follow_me.mobile, self.managers.get(follow_me.extension, unnamed)))
+            for mobile, owner in owners:
+                number = numbers.to_e164(mobile, self.profile.country)
+                if number:
+                    found.setdefault(number, owner)
         return found
 
 

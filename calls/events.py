@@ -53,8 +53,7 @@ class Event(
 ):
     """One event. Every text is as received; what a host left out is empty.
 
-    ``call_type`` and ``call_status`` are texts ("0", "1", "2", …) whatever JSON type they came in;
-    ``extensions`` are one text each, without empty ones.
+    What its fields of several forms tell: calls.told.
     """
 
     token: str = ""
@@ -81,31 +80,9 @@ class Event(
     ext_trunk: str = ""
     bridge_num_channels: str | int | None = ""
 
-    @property
-    def kind_of_call(self) -> str:
-        """CallType as text: "0" incoming, "1" outgoing, "2" internal, "" unknown."""
-        return "" if self.call_type is None else str(self.call_type).strip()
 
-    @property
-    def status(self) -> str:
-        """CallStatus as text: "2" and "5" answered, "0" not, anything else says nothing (events.md 4)."""
-        return "" if self.call_status is None else str(self.call_status).strip()
-
-    @property
-    def numbers(self) -> tuple[str, ...]:
-        """Extensions, one number each; old hosts join them by ``&`` in one text."""
-        told = self.extensions
-        if not told:
-            return ()
-        if isinstance(told, str):
-            told = [told]
-        joined = told[0] if len(told) == 1 else "&".join(told)
-        if "&" not in joined:
-            return (number,) if (number := joined.strip()) else ()
-        return tuple([number for part in joined.split("&") if (number := part.strip())])
-
-
-_decoder: Final = msgspec.json.Decoder(Event)
+DECODER: Final = msgspec.json.Decoder(Event)
+"""Of what hosts send today."""
 _well_formed: Final = msgspec.json.Decoder(msgspec.Raw)
 _TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
@@ -138,7 +115,7 @@ def reread_event(body: bytes) -> Event:
     Raises EventError as ``read_event``.
     """
     try:
-        return _decoder.decode(body)
+        return DECODER.decode(body)
     except msgspec.ValidationError:
         return _read_otherwise(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -1,8 +1,7 @@
 """What the rules of a conversation look at (calls.conversation, calls.transfers), computed once a fold."""
 
 from collections.abc import Mapping
-
-import msgspec
+from typing import final
 
 from calls.call import Direction, Origin
 from calls.directory import Directory
@@ -11,7 +10,8 @@ from calls.parties import Party
 from calls.rooms import Meeting
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+@final
+class Evidence:
     """The legs of a call, who is at the end of each, and who met whom.
 
     ``calling``: the channel that an internal call began on; ``caller``: who of the enterprise began it;
@@ -19,14 +19,29 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     people of the enterprise talk with; ``met``: who was in one room with it, and when.
     """
 
-    legs: Mapping[str, Leg]
-    leader: Leg
-    people: Mapping[str, Party]
-    directory: Directory
-    direction: Direction
-    origin: Origin
-    calling: Leg | None
-    caller: str | None
-    customer: str | None
-    other: frozenset[str]
-    met: tuple[Meeting, ...]
+    def __init__(
+        self,
+        *,
+        legs: Mapping[str, Leg],
+        leader: Leg,
+        people: Mapping[str, Party],
+        directory: Directory,
+        direction: Direction,
+        origin: Origin,
+        calling: Leg | None,
+        caller: str | None,
+        customer: str | None,
+        other: frozenset[str],
+        met: tuple[Meeting, ...],
+    ) -> None:
+        self.legs = legs
+        self.leader = leader
+        self.people = people
+        self.directory = directory
+        self.direction = direction
+        self.origin = origin
+        self.calling = calling
+        self.caller = caller
+        self.customer = customer
+        self.other = other
+        self.met = met

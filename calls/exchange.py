@@ -5,22 +5,28 @@ calls from the same facts. Directory facts are folded in their place, so a call 
 last fact that touched it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import final
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
-from calls.call import Call, told_by
-from calls.conversation import conversation, tell_call
+from calls.call import Call
+from calls.conversation import conversation, tell_call, told_by
 from calls.details import Details, details
-from calls.directory import Directory, DirectoryChange
-from calls.events import Event, reread_event
+from calls.directory import Directory
+from calls.entries import DirectoryChange
+from calls.events import Event
 from calls.facts import DIRECTORY_CHANGED, EVENT_KINDS, RECORDING_ADDED, SILENCE_OBSERVED, Fact
-from calls.groups import Move, Route, Visit
+from calls.groups import Move
 from calls.legs import Leg, fold
 from calls.shapes import SHAPES
 from calls.switchboard import EARLIEST, REMEMBERED, REMEMBERED_SILENT, Switchboard
+from calls.told import stored_event
+from calls.values import Value
+from calls.visits import Visit
 
 _change = msgspec.json.Decoder(DirectoryChange)
 _EVENTS = frozenset(EVENT_KINDS)
@@ -44,28 +50,48 @@ def read_change(fact: Fact) -> DirectoryChange:
 
 def event_of(fact: Fact) -> Event | None:
     """The host's event in a fact, None for what callfold added itself or for a kind that is not known."""
-    return reread_event(fact.body) if fact.kind in _EVENTS else None
+    return stored_event(fact.body) if fact.kind in _EVENTS else None
 
 
-class Belonging(msgspec.Struct, frozen=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Belonging(Value):
     """Whose leg it is. ``lost``: its conversation makes no call, but may still come to belong to one."""
 
-    call_id: str
-    lost: bool
-    visits: tuple[Visit, ...] = ()
+    def __init__(self, call_id: str, lost: bool, visits: tuple[Visit, ...] = ()) -> None:
+        self.call_id = call_id
+        self.lost = lost
+        self.visits = visits
+
+    def parts(self) -> tuple[object, ...]:
+        return self.call_id, self.lost, self.visits
 
 
-class Changes(msgspec.Struct, frozen=True):
+@final
+@mypyc_attr(acyclic=True)
+class Changes(Value):
     """What became of an enterprise's calls: rows as they are now, rows that are no more, whose leg is whose."""
 
-    calls: dict[str, Call]
-    gone: frozenset[str]
-    legs: dict[str, Belonging]
-    details: dict[str, Details]
-    fresh: frozenset[str]
-    """Ids of calls that had no row before."""
+    def __init__(
+        self,
+        calls: dict[str, Call],
+        gone: frozenset[str],
+        legs: dict[str, Belonging],
+        details: dict[str, Details],
+        fresh: frozenset[str],
+    ) -> None:
+        self.calls = calls
+        self.gone = gone
+        self.legs = legs
+        self.details = details
+        self.fresh = fresh
+        """Ids of calls that had no row before."""
+
+    def parts(self) -> tuple[object, ...]:
+        return self.calls, self.gone, self.legs, self.details, self.fresh
 
 
+@final
 class Exchange:
     """State of one enterprise's fold. ``apply`` takes its facts in order, ``take`` gives what changed since.
 
@@ -193,7 +219,7 @@ class Exchange:
         )
         for fact in facts:
             try:
-                self._fold(fact, self.board.reroute)
+                self._fold(fact, again=True)
             except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the call is folded
                 failed.append((fact, error))
         self._follow(self.board.settle_placed())
@@ -205,18 +231,19 @@ class Exchange:
             self.tell()
             self.board.directory = self.directory.apply(read_change(fact))
             return
-        self._fold(fact, self.board.route)
+        self._fold(fact, again=False)
         if fact.occurred_at >= self._next_sweep:
             self._sweep(fact.occurred_at)
 
-    def _fold(self, fact: Fact, find: Callable[[Fact, Event | None], Route]) -> None:
+    def _fold(self, fact: Fact, *, again: bool) -> None:
+        """``again``: of calls that are put back."""
         event: Event | None = None
         if fact.kind in _EVENTS:
-            event = reread_event(fact.body)
+            event = stored_event(fact.body)
         elif fact.kind not in _NOTED:
             return
         legs, touched = self.legs, self._touched
-        route = find(fact, event)
+        route = self.board.reroute(fact, event) if again else self.board.route(fact, event)
         if route.moves:
             self._follow(route.moves)
         if fact.order and fact.version > 1:

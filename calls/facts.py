@@ -24,7 +24,7 @@ EVENT_KINDS: Final = (
     "hangup",
 )
 
-# What callfold itself adds. Bodies: calls/observations.py, calls/deliveries.py, calls/directory.py, calls/callbacks.py,
+# What callfold itself adds. Bodies: calls/observations.py, calls/deliveries.py, calls/entries.py, calls/callbacks.py,
 # calls/chats.py, calls/recordings.py.
 SILENCE_OBSERVED: Final = "silence_observed"
 RECORDING_ADDED: Final = "recording_added"

@@ -5,107 +5,232 @@ call then is the conversation's.
 """
 
 from datetime import datetime
-from typing import Final
+from typing import Final, final
 
-import msgspec
-from msgspec.structs import replace
+from mypy_extensions import mypyc_attr
 
 from calls.channels import read_channel
 from calls.events import Event
 from calls.facts import RECORDING_ADDED, SILENCE_OBSERVED, Fact, Place
 from calls.observations import Silence, read_silence
 from calls.recordings import read_recording
+from calls.told import kind_of_call, numbers_of, status_of
+from calls.values import Value
 
 OF_CHANNELS: Final = frozenset({"bridge", "bridge_leave", "new_callerid"})
 """Kinds of events in which a channel says what it is and with whom it is connected (events.md 4)."""
+ANSWERED: Final = frozenset({"2", "5"})
+"""CallStatus of ANSWER and TALK (events.md 4)."""
 
 
-class Moment(msgspec.Struct, frozen=True, gc=False, order=True):
+@final
+@mypyc_attr(acyclic=True)
+class Moment(Value):
     """A place in the order of facts, and when that was (``occurred_at`` of the fact).
 
     That of a recovered fact lies between two positions (calls.order).
     """
 
-    position: Place
-    at: datetime
+    def __init__(self, position: Place, at: datetime) -> None:
+        self.position = position
+        self.at = at
+
+    def parts(self) -> tuple[object, ...]:
+        return self.position, self.at
+
+    def __lt__(self, other: "Moment") -> bool:
+        return self.position < other.position or (self.position == other.position and self.at < other.at)
+
+    def __gt__(self, other: "Moment") -> bool:
+        return other < self
 
 
-class Start(msgspec.Struct, frozen=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Start(Value):
     """An incoming call reached the exchange."""
 
-    phone: str
-    trunk: str
+    def __init__(self, phone: str, trunk: str) -> None:
+        self.phone = phone
+        self.trunk = trunk
+
+    def parts(self) -> tuple[object, ...]:
+        return self.phone, self.trunk
 
 
-class Dial(msgspec.Struct, frozen=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Dial(Value):
     """Numbers are being rung. ``call_type``: "0" incoming step, "1" outgoing, "2" internal."""
 
-    call_type: str
-    phone: str
-    numbers: tuple[str, ...]
-    trunk: str
-    when: Moment
+    def __init__(
+        self, call_type: str, phone: str, numbers: tuple[str, ...], trunk: str, when: Moment
+    ) -> None:
+        self.call_type = call_type
+        self.phone = phone
+        self.numbers = numbers
+        self.trunk = trunk
+        self.when = when
+
+    def parts(self) -> tuple[object, ...]:
+        return self.call_type, self.phone, self.numbers, self.trunk, self.when
+
+    def says(self, other: "Dial") -> bool:
+        """True where both tell the same, whenever they were."""
+        return (
+            self.numbers == other.numbers
+            and self.call_type == other.call_type
+            and self.phone == other.phone
+            and self.trunk == other.trunk
+        )
 
 
-class Visit(msgspec.Struct, frozen=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Visit(Value):
     """A stay in a bridge. ``bridge`` is empty where the host named none: nobody knows who else was there."""
 
-    bridge: str
-    entered: Moment
-    left: Moment | None = None
+    def __init__(self, bridge: str, entered: Moment, left: Moment | None = None) -> None:
+        self.bridge = bridge
+        self.entered = entered
+        self.left = left
+
+    def parts(self) -> tuple[object, ...]:
+        return self.bridge, self.entered, self.left
 
 
-class Hangup(msgspec.Struct, frozen=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Hangup(Value):
     """The end macro of a dialplan leg ran. Times are texts of the host's wall clock, "" where not told."""
 
-    call_type: str
-    status: str
-    phone: str
-    numbers: tuple[str, ...]
-    trunk: str
-    start_time: str
-    end_time: str
-    external_initiated: bool
-    when: Moment
+    def __init__(
+        self,
+        *,
+        when: Moment,
+        call_type: str = "",
+        status: str = "",
+        phone: str = "",
+        numbers: tuple[str, ...] = (),
+        trunk: str = "",
+        start_time: str = "",
+        end_time: str = "",
+        external_initiated: bool = False,
+    ) -> None:
+        self.call_type = call_type
+        self.status = status
+        self.phone = phone
+        self.numbers = numbers
+        self.trunk = trunk
+        self.start_time = start_time
+        self.end_time = end_time
+        self.external_initiated = external_initiated
+        self.when = when
+        self.answered = status in ANSWERED
 
-    @property
-    def answered(self) -> bool:
-        """True for ANSWER and TALK (events.md 4)."""
-        return self.status in {"2", "5"}
+    def parts(self) -> tuple[object, ...]:
+        return (
+            self.call_type,
+            self.status,
+            self.phone,
+            self.numbers,
+            self.trunk,
+            self.start_time,
+            self.end_time,
+            self.external_initiated,
+            self.when,
+        )
 
 
-class Recorded(msgspec.Struct, frozen=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Recorded(Value):
     """There is a recording of the leg: its id, and the position of the newest fact that says so."""
 
-    id: str
-    position: int
+    def __init__(self, id_: str, position: int) -> None:
+        self.id = id_
+        self.position = position
+
+    def parts(self) -> tuple[object, ...]:
+        return self.id, self.position
 
 
-class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Leg(Value):
     """State of one leg; ``number``, ``channel``, ``connected``, ``exten`` are the newest told that say anything."""
 
-    unique_id: str
-    first: Moment
-    last: Moment
-    start: Start | None = None
-    dials: tuple[Dial, ...] = ()
-    visits: tuple[Visit, ...] = ()
-    hangup: Hangup | None = None
-    channel: str = ""
-    number: str = ""
-    connected: str = ""
-    exten: str = ""
-    leaves: bool = False
-    """A bridge_leave of this leg was seen."""
-    late: bool = False
-    """It was seen entering a bridge that was no more."""
-    sought: bool = False
-    """A phone that a blind transfer rings (new_callerid, Context inoffice)."""
-    external_initiated: bool = False
-    upto: int = 0
-    """Position of its newest fact where one of them was recovered, else 0: then it is that of ``last``."""
-    silence: Silence | None = None
-    recording: Recorded | None = None
+    def __init__(self, unique_id: str, first: Moment, last: Moment) -> None:
+        self.unique_id = unique_id
+        self.first = first
+        self.last = last
+        self.start: Start | None = None
+        self.dials: tuple[Dial, ...] = ()
+        self.visits: tuple[Visit, ...] = ()
+        self.hangup: Hangup | None = None
+        self.channel = ""
+        self.number = ""
+        self.connected = ""
+        self.exten = ""
+        self.leaves = False
+        """A bridge_leave of this leg was seen."""
+        self.late = False
+        """It was seen entering a bridge that was no more."""
+        self.sought = False
+        """A phone that a blind transfer rings (new_callerid, Context inoffice)."""
+        self.external_initiated = False
+        self.upto = 0
+        """Position of its newest fact where one of them was recovered, else 0: then it is that of ``last``."""
+        self.silence: Silence | None = None
+        self.recording: Recorded | None = None
+
+    def parts(self) -> tuple[object, ...]:
+        return (
+            self.unique_id,
+            self.first,
+            self.last,
+            self.start,
+            self.dials,
+            self.visits,
+            self.hangup,
+            self.channel,
+            self.number,
+            self.connected,
+            self.exten,
+            self.leaves,
+            self.late,
+            self.sought,
+            self.external_initiated,
+            self.upto,
+            self.silence,
+            self.recording,
+        )
+
+    def copy(self) -> "Leg":
+        """Another of the same state, to be changed before anybody else sees it."""
+        new = Leg(self.unique_id, self.first, self.last)
+        new.start = self.start
+        new.dials = self.dials
+        new.visits = self.visits
+        new.hangup = self.hangup
+        new.channel = self.channel
+        new.number = self.number
+        new.connected = self.connected
+        new.exten = self.exten
+        new.leaves = self.leaves
+        new.late = self.late
+        new.sought = self.sought
+        new.external_initiated = self.external_initiated
+        new.upto = self.upto
+        new.silence = self.silence
+        new.recording = self.recording
+        return new
+
+    def with_visits(self, visits: tuple[Visit, ...]) -> "Leg":
+        """The leg, had it been in these bridges."""
+        new = self.copy()
+        new.visits = visits
+        return new
 
     @property
     def counts(self) -> bool:
@@ -136,73 +261,70 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def fold(leg: Leg | None, fact: Fact, event: Event | None, unique_id: str, *, counts: bool = True) -> Leg:
-    """The leg after one more fact.
+    """The leg after one more fact; the one before stays as it is.
 
     ``event`` is the body read (None for observations), ``unique_id`` the leg that it is told to: a bridge's end
     is told to every leg inside. ``counts`` is False for entering a bridge that is no more.
     """
     when = Moment(fact.order or fact.position, fact.occurred_at)
-    if leg is None:
-        leg = Leg(unique_id=unique_id, first=when, last=when)
+    new = Leg(unique_id, when, when) if leg is None else leg.copy()
     if event is None:
-        return _noted(leg, fact)
-    if fact.source == "recovery" or leg.upto:
-        leg = replace(leg, upto=max(fact.position, leg.newest))
-    if event.external_initiated and not leg.external_initiated:
-        leg = replace(leg, external_initiated=True)
-    if fact.kind in OF_CHANNELS:
-        return _channel(leg, fact.kind, event, when, counts=counts)
-    return _after(leg, fact.kind, event, when)
+        _note(new, fact)
+        return new
+    if fact.source == "recovery" or new.upto:
+        new.upto = max(fact.position, new.newest)
+    new.last = when
+    if event.external_initiated:
+        new.external_initiated = True
+    kind = fact.kind
+    if kind in OF_CHANNELS:
+        _channel(new, kind, event, when, counts=counts)
+    else:
+        _step(new, kind, event, when)
+    return new
 
 
-def _noted(leg: Leg, fact: Fact) -> Leg:
+def _note(leg: Leg, fact: Fact) -> None:
     """What is no event: it is not heard of the leg itself, so ``last`` stays."""
     if fact.kind == SILENCE_OBSERVED:
-        return replace(leg, silence=read_silence(fact.body))
-    if fact.kind == RECORDING_ADDED and (leg.recording is None or leg.recording.position < fact.position):
-        return replace(leg, recording=Recorded(read_recording(fact.body).id, fact.position))
-    return leg
+        leg.silence = read_silence(fact.body)
+    elif fact.kind == RECORDING_ADDED and (leg.recording is None or leg.recording.position < fact.position):
+        leg.recording = Recorded(read_recording(fact.body).id, fact.position)
 
 
-def _after(leg: Leg, kind: str, event: Event, when: Moment) -> Leg:
+def _step(leg: Leg, kind: str, event: Event, when: Moment) -> None:
     match kind:
         case "dial":
-            return replace(leg, last=when, dials=_dial(leg.dials, event, when))
+            leg.dials = _dial(leg.dials, event, when)
         case "start":
-            return replace(leg, last=when, start=leg.start or Start(event.phone.strip(), event.trunk.strip()))
+            leg.start = leg.start or Start(event.phone.strip(), event.trunk.strip())
         case "bridge_destroy":
-            return replace(leg, last=when, visits=_end(leg.visits, event.bridge_id.strip(), when))
+            leg.visits = _end(leg.visits, event.bridge_id.strip(), when)
         case "hangup":
-            return replace(leg, last=when, hangup=_hangup(leg.hangup, event, when))
-        case _:
-            return replace(leg, last=when)
+            leg.hangup = _hangup(leg.hangup, event, when)
 
 
-def _channel(leg: Leg, kind: str, event: Event, when: Moment, *, counts: bool) -> Leg:
+def _channel(leg: Leg, kind: str, event: Event, when: Moment, *, counts: bool) -> None:
     """What a channel says of itself; an empty or unknown text does not replace what is known."""
-    visits, late, sought = leg.visits, leg.late, leg.sought
     if kind == "bridge_leave":
-        visits = _leave(visits, event.bridge_id.strip(), when)
+        leg.visits = _leave(leg.visits, event.bridge_id.strip(), when)
+        leg.leaves = True
     elif kind == "new_callerid":
-        sought = sought or event.context.strip() == "inoffice"
+        leg.sought = leg.sought or event.context.strip() == "inoffice"
     elif counts:
-        visits = _enter(visits, event, when)
+        leg.visits = _enter(leg.visits, event, when)
     else:
-        late = True
+        leg.late = True
     channel, connected = event.channel, event.connected
-    return replace(
-        leg,
-        last=when,
-        visits=visits,
-        leaves=leg.leaves or kind == "bridge_leave",
-        late=late,
-        sought=sought,
-        channel=leg.channel if channel == leg.channel else _said(channel) or leg.channel,
-        connected=leg.connected if connected == leg.connected else _said(connected) or leg.connected,
-        exten=leg.exten or (event.exten and _said(event.exten)),
+    if channel != leg.channel:
+        leg.channel = _said(channel) or leg.channel
+    if connected != leg.connected:
+        leg.connected = _said(connected) or leg.connected
+    if not leg.exten:
+        leg.exten = _said(event.exten)
+    if not leg.number:
         # After a transfer the Local half carries the customer's number: the first word about a channel is its own.
-        number=leg.number or _said(event.caller),
-    )
+        leg.number = _said(event.caller)
 
 
 def _said(text: str) -> str:
@@ -211,9 +333,9 @@ def _said(text: str) -> str:
 
 
 def _dial(dials: tuple[Dial, ...], event: Event, when: Moment) -> tuple[Dial, ...]:
-    dial = Dial(event.kind_of_call, event.phone.strip(), event.numbers, event.trunk.strip(), when)
+    dial = Dial(kind_of_call(event), event.phone.strip(), numbers_of(event), event.trunk.strip(), when)
     for known in dials:
-        if known.numbers == dial.numbers and replace(known, when=when) == dial:
+        if known.says(dial):
             return dials
     return (*dials, dial)
 
@@ -251,10 +373,10 @@ def closed(visit: Visit, when: Moment) -> Visit:
 def _hangup(known: Hangup | None, event: Event, when: Moment) -> Hangup:
     """The first hangup stands; a later one (delivered twice, or recovered) only fills what was not told."""
     told = Hangup(
-        call_type=event.kind_of_call,
-        status=event.status,
+        call_type=kind_of_call(event),
+        status=status_of(event),
         phone=event.phone.strip(),
-        numbers=event.numbers,
+        numbers=numbers_of(event),
         trunk=event.trunk.strip(),
         start_time=event.start_time.strip(),
         end_time=event.end_time.strip(),
@@ -264,8 +386,14 @@ def _hangup(known: Hangup | None, event: Event, when: Moment) -> Hangup:
     if known is None:
         return told
     better = told if told.answered and not known.answered else known
-    filled = {
-        name: getattr(better, name) or getattr(told, name) or getattr(known, name)
-        for name in ("call_type", "status", "phone", "numbers", "trunk", "start_time", "end_time")
-    }
-    return replace(known, **filled)
+    return Hangup(
+        call_type=better.call_type or told.call_type or known.call_type,
+        status=better.status or told.status or known.status,
+        phone=better.phone or told.phone or known.phone,
+        numbers=better.numbers or told.numbers or known.numbers,
+        trunk=better.trunk or told.trunk or known.trunk,
+        start_time=better.start_time or told.start_time or known.start_time,
+        end_time=better.end_time or told.end_time or known.end_time,
+        external_initiated=known.external_initiated,
+        when=known.when,
+    )

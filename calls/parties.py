@@ -2,23 +2,30 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal
+from typing import Final, Literal, final
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
 from calls.channels import read_channel
 from calls.directory import Directory
 from calls.legs import Leg
 from calls.numbers import is_extension
+from calls.values import Value
 
 Role = Literal["person", "outside", "local", "unknown"]
 
 
-class Party(msgspec.Struct, frozen=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Party(Value):
     """``number``: extension of a person, E.164 of an outside party, "" where nothing is told."""
 
-    role: Role
-    number: str = ""
+    def __init__(self, role: Role, number: str = "") -> None:
+        self.role = role
+        self.number = number
+
+    def parts(self) -> tuple[object, ...]:
+        return self.role, self.number
 
 
 NOBODY: Final = Party("unknown")

@@ -5,42 +5,62 @@ conversations). Events of different bridges may arrive in another order than the
 one bridge do not; so two stays are apart in time only where that order proves it.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import zip_longest
+from typing import final
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
 from calls.facts import Place
 from calls.legs import Leg, Moment, Visit, closed
 from calls.parties import Party
+from calls.values import Value
 
 END = 1 << 62
 LONGEST_SEARCH = 2_000
 """Steps through Local pairs; calls of people need some ten. More is a bridge full of Local halves."""
 
 
-class Meeting(msgspec.Struct, frozen=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Meeting(Value):
     """From ``since`` to ``until`` (None: still) this leg was in one room with the other party.
 
     ``stay``: position at which the other party came into its bridge.
     """
 
-    since: Moment
-    until: Moment | None
-    leg: str
-    stay: Place
+    def __init__(self, since: Moment, until: Moment | None, leg: str, stay: Place) -> None:
+        self.since = since
+        self.until = until
+        self.leg = leg
+        self.stay = stay
+
+    def parts(self) -> tuple[object, ...]:
+        return self.since, self.until, self.leg, self.stay
 
 
-class _Found(msgspec.Struct, frozen=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class _Found(Value):
     """A meeting, and the position at which both were in the other party's bridge."""
 
-    came: Place
-    meeting: Meeting
+    def __init__(self, came: Place, meeting: Meeting) -> None:
+        self.came = came
+        self.meeting = meeting
+
+    def parts(self) -> tuple[object, ...]:
+        return self.came, self.meeting
 
 
-class _Stay(msgspec.Struct, frozen=True, gc=False):
-    leg: str
-    visit: Visit
+@final
+@mypyc_attr(acyclic=True)
+class _Stay(Value):
+    def __init__(self, leg: str, visit: Visit) -> None:
+        self.leg = leg
+        self.visit = visit
+
+    def parts(self) -> tuple[object, ...]:
+        return self.leg, self.visit
 
 
 def meetings(
@@ -162,7 +182,8 @@ class _Rooms:
 
     def _behind(self, party: _Stay, half: _Stay, direct: Collection[str]) -> None:
         """Who was there at the same time by the order of arrival goes before who may only have been."""
-        paths = self._paths([party, half], {party.leg, half.leg})
+        paths: list[list[_Stay]] = []
+        self._seek_on([party, half], {party.leg, half.leg}, paths)
         found = [path for path in paths if path[-1].leg not in direct]
         there = [path for path in found if self._at_once(path)]
         for path in there:
@@ -171,8 +192,11 @@ class _Rooms:
             for path in found:
                 self._add(self.likely, path[-1].leg, (party.visit, half.visit))
 
-    def _paths(self, path: list[_Stay], seen: set[str]) -> Iterator[list[_Stay]]:
-        """Ways from a bridge through Local pairs to somebody, no two stays of which are proved to be apart."""
+    def _seek_on(self, path: list[_Stay], seen: set[str], found: list[list[_Stay]]) -> None:
+        """Add to ``found`` the ways on from a half of a Local pair to somebody, through others perhaps.
+
+        No two stays of a way are proved to be apart.
+        """
         for twin in self._halves.get(self._legs[path[-1].leg].local_pair, ()):
             if twin in seen:
                 continue
@@ -180,9 +204,9 @@ class _Rooms:
             for visit in self._legs[twin].visits:
                 through = _Stay(twin, visit)
                 if self._fits(path, through):
-                    yield from self._beyond([*path, through], seen)
+                    self._seek_beyond([*path, through], seen, found)
 
-    def _beyond(self, path: list[_Stay], seen: set[str]) -> Iterator[list[_Stay]]:
+    def _seek_beyond(self, path: list[_Stay], seen: set[str], found: list[list[_Stay]]) -> None:
         for stay in self._bridges.get(path[-1].visit.bridge, ()):
             self._steps -= 1
             if self._steps < 0:
@@ -191,9 +215,9 @@ class _Rooms:
                 continue
             if self._people[stay.leg].role == "local":
                 seen.add(stay.leg)
-                yield from self._paths([*path, stay], seen)
+                self._seek_on([*path, stay], seen, found)
             else:
-                yield [*path, stay]
+                found.append([*path, stay])
 
     def _fits(self, path: list[_Stay], stay: _Stay) -> bool:
         for one in path:
@@ -305,7 +329,7 @@ def _out(leg: Leg, when: Moment, joined: Mapping[str, Moment]) -> Leg:
     if last is None:
         return leg
     left = max(when, joined[last.bridge]) if last.bridge else max(when, last.entered)
-    return msgspec.structs.replace(leg, visits=(*leg.visits[:-1], closed(last, left)))
+    return leg.with_visits((*leg.visits[:-1], closed(last, left)))
 
 
 def _let_the_lonely_go(

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Final
 
 from calls.call import Call
-from calls.directory import Directory, Subscriber
+from calls.directory import Directory
+from calls.entries import Subscriber
 from calls.hours import is_within
 
 _UNANSWERED: Final = frozenset({"missed", "lost_in_transfer"})

@@ -12,19 +12,19 @@ that is nobody's guest leads: it and its guests are a conversation.
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
-
-import msgspec
+from typing import Final, final
 
 from calls.channels import read_channel
 from calls.directory import Directory
 from calls.events import Event
 from calls.facts import RECORDING_ADDED, SILENCE_OBSERVED, Fact
-from calls.groups import LEFT, NOWHERE, BoardLeg, Bridge, Group, Move, Route, Visit
+from calls.groups import NOWHERE, BoardLeg, Bridge, Group, Move, Route
 from calls.numbers import is_extension
 from calls.ties import RUNG, Tie, forwarded, ties, traits
 from calls.times import host_end
-from calls.unique_ids import NO_EPOCH, age
+from calls.told import kind_of_call, numbers_of
+from calls.unique_ids import NO_EPOCH, age, epoch_of
+from calls.visits import LEFT, Visit
 
 RINGS = 120
 """Seconds that a manager's phone may ring before a click-to-call dials the customer."""
@@ -58,6 +58,7 @@ _GOING_ON: Final = frozenset({"dial", "bridge", "new_callerid"})
 """Kinds of events by which somebody is rung, or talks."""
 
 
+@final
 class Switchboard:
     """Who belongs to whom in one enterprise."""
 
@@ -221,7 +222,7 @@ class Switchboard:
         """A leg that was never seen."""
         if self._undecided is not None and unique_id not in self._decided:
             self._undecided.add(unique_id)
-        leg = self._legs[unique_id] = BoardLeg(unique_id, age(unique_id), Group([unique_id], unique_id), at)
+        leg = self._legs[unique_id] = BoardLeg(unique_id, Group(unique_id), at)
         return leg
 
     def _hear(self, root: Group, kind: str, at: datetime) -> None:
@@ -236,7 +237,7 @@ class Switchboard:
         before: dict[str, str] = {}
         self._visit_again(fact.position - 1, before)
         moves, route = self._moves(before), self.route(fact, event)
-        return msgspec.structs.replace(route, moves=(*moves, *route.moves))
+        return Route(route.legs, route.counts, (*moves, *route.moves), route.early)
 
     def visits(self, unique_ids: Iterable[str]) -> dict[str, tuple[Visit, ...]]:
         """What each of these legs has tied its group to; without those that have not, or were never seen."""
@@ -345,7 +346,11 @@ class Switchboard:
 
         A mobile's leg names whom it is called for in Extensions: the customer's number in place of an extension.
         """
-        return event.kind_of_call != "1" or not (numbers := event.numbers) or any(map(is_extension, numbers))
+        return (
+            kind_of_call(event) != "1"
+            or not (numbers := numbers_of(event))
+            or any(map(is_extension, numbers))
+        )
 
     @staticmethod
     def _is_callers_channel(event: Event, rank: int) -> bool:
@@ -362,9 +367,9 @@ class Switchboard:
             return False
         bridge.seen[leg.unique_id] = connected
         if leg.bridge and leg.bridge != name and leg.bridge in self._bridges:
-            self._bridges[leg.bridge].inside.discard(leg.unique_id)
+            self._bridges[leg.bridge].leave(leg.unique_id)
         leg.bridge = name
-        bridge.inside.add(leg.unique_id)
+        bridge.enter(leg.unique_id)
         return True
 
     def _is_repeated(self, leg: BoardLeg, bridge: Bridge, connected: str) -> bool:
@@ -384,9 +389,9 @@ class Switchboard:
     def _leave(self, leg: BoardLeg, name: str) -> None:
         """Leaving another bridge than the last entered says that it had left that one before (events.md 7)."""
         if name:
-            self._bridge(leg, name).inside.discard(leg.unique_id)
+            self._bridge(leg, name).leave(leg.unique_id)
         if leg.bridge != name and leg.bridge in self._bridges:
-            self._bridges[leg.bridge].inside.discard(leg.unique_id)
+            self._bridges[leg.bridge].leave(leg.unique_id)
         leg.bridge = ""
 
     def _bridge(self, leg: BoardLeg, name: str) -> Bridge:
@@ -395,7 +400,7 @@ class Switchboard:
         if bridge is None or (
             name not in leg.bridges and all(self.forgets(other, self._now) for other in bridge.seen)
         ):
-            bridge = self._bridges[name] = Bridge({}, set())
+            bridge = self._bridges[name] = Bridge()
         if name not in leg.bridges:
             bridge.seen.setdefault(leg.unique_id)
             leg.bridges = (*leg.bridges, name)
@@ -409,7 +414,7 @@ class Switchboard:
         if not bridge.inside:
             return NOWHERE
         inside = tuple(sorted((leg for leg in bridge.inside if leg in self._legs), key=age))
-        bridge.inside.clear()
+        bridge.inside = ()
         for unique_id in inside:
             leg = self._legs[unique_id]
             leg.bridge, leg.group.leaves = "", True
@@ -430,7 +435,7 @@ class Switchboard:
         if (pair := read_channel(event.channel).pair) and pair not in leg.pairs:
             leg.pairs = (*leg.pairs, pair)
             half = self._pairs.get(pair)
-            if half and abs(age(half)[0] - leg.age[0]) <= TOGETHER and not self.forgets(half, self._now):
+            if half and abs(epoch_of(half) - leg.epoch) <= TOGETHER and not self.forgets(half, self._now):
                 self._join(leg, self._legs[half], before)
             else:
                 self._pairs[pair] = leg.unique_id
@@ -700,8 +705,9 @@ class Switchboard:
     @staticmethod
     def _may_host(host: BoardLeg, leg: BoardLeg, tie: Tie) -> bool:
         """Who asks or forwards was there first; a click-to-call rings its manager before it dials (1-2)."""
-        mine, theirs = leg.age, host.age
-        return theirs <= mine or (tie.why == "channel" and host.rank == 1 and theirs[0] - mine[0] <= RINGS)
+        return host.age <= leg.age or (
+            tie.why == "channel" and host.rank == 1 and host.epoch - leg.epoch <= RINGS
+        )
 
     def _is_over(self, root: Group, leg: BoardLeg, tie: Tie) -> bool:
         """The call was over before this leg began: by the host's clock, else by ours."""
@@ -718,7 +724,7 @@ class Switchboard:
             return True
         if root.went_on and not (root.leaves and tie.why == "hangup"):
             return long_ago
-        epoch = leg.age[0]
+        epoch = leg.epoch
         if lead.hung_up is not None and epoch != NO_EPOCH:
             last = float(epoch)
             if tie.why == "hangup" and leg.hung_up is not None:

@@ -6,9 +6,9 @@ rule names the scenario that falls apart without it.
 """
 
 from sys import intern
-from typing import Literal
+from typing import Literal, final
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
 from calls.channels import Channel, read_channel
 from calls.directory import Directory
@@ -16,6 +16,8 @@ from calls.events import Event
 from calls.legs import OF_CHANNELS
 from calls.numbers import is_extension, is_unknown
 from calls.parties import ORIGINATE
+from calls.told import kind_of_call, numbers_of, status_of
+from calls.values import Value
 
 Why = Literal["dial", "local", "hangup", "moved", "channel", "sought"]
 
@@ -25,15 +27,21 @@ SOUGHT = "inoffice"
 """Context of a phone that a blind transfer rings (events.md 4, new_callerid)."""
 
 
-class Tie(msgspec.Struct, frozen=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Tie(Value):
     """The leg belongs to a running call in which ``key`` takes part; where two fit, to that of ``hint``.
 
     Both are extensions, numbers in E.164, or UniqueIds. ``why`` says what has to stay true for it to hold.
     """
 
-    key: str
-    hint: str
-    why: Why
+    def __init__(self, key: str, hint: str, why: Why) -> None:
+        self.key = key
+        self.hint = hint
+        self.why = why
+
+    def parts(self) -> tuple[object, ...]:
+        return self.key, self.hint, self.why
 
 
 def ties(kind: str, event: Event, unique_id: str, directory: Directory) -> tuple[Tie, ...]:
@@ -54,9 +62,9 @@ def forwarded(event: Event, directory: Directory) -> tuple[Tie, ...]:
     Called for the customer, whose number stands in Extensions (2-6); or, by a transfer to a FollowMe, for the
     person who transfers: then only the directory tells that the number is a mobile of the enterprise (2-26).
     """
-    if event.kind_of_call != "1":
+    if kind_of_call(event) != "1":
         return ()
-    behalf = next(iter(event.numbers), "")
+    behalf = next(iter(numbers_of(event)), "")
     mobile = directory.e164(event.phone) or ""
     if is_unknown(behalf):
         # For a customer who withholds the number: the mobile itself is what is rung.
@@ -75,9 +83,9 @@ def _asked(event: Event, unique_id: str, directory: Directory) -> tuple[Tie, ...
     Phone is who asked (1-5), or the customer (2-8, 1-6): that is no internal call, whatever CallType says. The other
     half of a Local pair has the next UniqueId or the one before.
     """
-    if event.kind_of_call != "2":
+    if kind_of_call(event) != "2":
         return ()
-    target = next(iter(event.numbers), "")
+    target = next(iter(numbers_of(event)), "")
     found = Tie(unique_id, "", "hangup")
     key = _party(event.phone.strip(), directory)
     if not key:
@@ -138,14 +146,14 @@ def traits(kind: str, event: Event, unique_id: str, directory: Directory) -> tup
         return _one(directory.e164(event.caller)) if channel.device else NOTHING
     if kind == "dial":
         return _dialled(event, directory)
-    if kind == "hangup" and event.kind_of_call == "0" and event.status == "2":
-        return tuple([number for number in event.numbers if is_extension(number)])
+    if kind == "hangup" and kind_of_call(event) == "0" and status_of(event) == "2":
+        return tuple([number for number in numbers_of(event) if is_extension(number)])
     return _one(directory.e164(event.phone, event.trunk.strip())) if kind == "start" else NOTHING
 
 
 def _dialled(event: Event, directory: Directory) -> tuple[str, ...]:
-    numbers, phone = event.numbers, event.phone.strip()
-    if event.kind_of_call == "1":
+    numbers, phone = numbers_of(event), event.phone.strip()
+    if kind_of_call(event) == "1":
         own = numbers[:1] if numbers and is_extension(numbers[0]) else NOTHING
         return own + _one(directory.e164(phone))
     known = [phone] if is_extension(phone) else [*_one(directory.e164(phone, event.trunk.strip()))]

@@ -5,14 +5,17 @@ The host's clock: the epoch in UniqueId and the texts of a hangup. Ours: ``occur
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from decimal import Decimal
+from typing import Final, final
 from zoneinfo import ZoneInfo
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
+from calls.kept import room
 from calls.legs import Leg, Moment
 from calls.rooms import Meeting
 from calls.unique_ids import began
+from calls.values import Value
 
 ZERO = timedelta(0)
 WRONG_ZONE = timedelta(minutes=14)
@@ -23,20 +26,53 @@ LONGEST = timedelta(days=1)
 OVERTAKEN = timedelta(seconds=2)
 
 
-class Times(msgspec.Struct, frozen=True, gc=False):
+def seconds(value: timedelta | None) -> Decimal | None:
+    """Seconds with microseconds kept exactly, as the columns ``wait_s``, ``talk_s``, ``total_s`` hold them."""
+    if value is None:
+        return None
+    micros = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
+    return Decimal(micros).scaleb(-6)
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Times(Value):
     """``wait``, ``talk`` and ``total`` are None where nothing tells them; the two ``_at`` follow from them."""
 
-    started_at: datetime
-    answered_at: datetime | None
-    ended_at: datetime | None
-    wait: timedelta | None
-    talk: timedelta | None
-    total: timedelta | None
+    def __init__(
+        self,
+        started_at: datetime,
+        answered_at: datetime | None,
+        ended_at: datetime | None,
+        wait: timedelta | None,
+        talk: timedelta | None,
+        total: timedelta | None,
+    ) -> None:
+        self.started_at = started_at
+        self.answered_at = answered_at
+        self.ended_at = ended_at
+        self.wait = wait
+        self.talk = talk
+        self.total = total
+
+    def parts(self) -> tuple[object, ...]:
+        return self.started_at, self.answered_at, self.ended_at, self.wait, self.talk, self.total
 
 
-@lru_cache(maxsize=4096)
+_MOST: Final = 4_096
+_times: Final[dict[tuple[str, str], datetime | None]] = {}
+
+
 def host_time(text: str, timezone: str) -> datetime | None:
     """``YYYY-MM-DD HH:MM:SS`` (or with T) of the host's wall clock as UTC; None for anything else."""
+    asked = (text, timezone)
+    found = _times.get(asked)
+    if found is None and asked not in _times:
+        found = room(_times, _MOST)[asked] = _read(text, timezone)
+    return found
+
+
+def _read(text: str, timezone: str) -> datetime | None:
     try:
         told = datetime.fromisoformat(text)
         return (told if told.tzinfo else told.replace(tzinfo=ZoneInfo(timezone))).astimezone(UTC)

@@ -4,21 +4,25 @@ An attended transfer makes a Local pair to its target. A blind one ends in a han
 CallType 2, or rings on with dials of that leg (events.md 6). A call that nobody was seen talking in has none.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from typing import final
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
 from calls.evidence import Evidence
 from calls.legs import Dial, Hangup, Leg
 from calls.numbers import is_extension
 from calls.parties import named
 from calls.unique_ids import age
+from calls.values import Value
 
 CONSULT = "@dialexecute"
 """In the name of the Local pair that an attended transfer makes."""
 
 
-class Transfers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Transfers(Value):
     """What became of a call after its first talk.
 
     ``first_dials``: the leader's dials before it. ``asked``: everyone asked or rung later, in order. ``taken``: whom
@@ -26,12 +30,25 @@ class Transfers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     in vain. ``under_way``: somebody is being rung by a blind transfer.
     """
 
-    first_dials: tuple[Dial, ...]
-    asked: tuple[str, ...] = ()
-    taken: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    refused: bool = False
-    under_way: bool = False
+    def __init__(
+        self,
+        *,
+        first_dials: tuple[Dial, ...],
+        asked: tuple[str, ...] = (),
+        taken: tuple[str, ...] = (),
+        targets: tuple[str, ...] = (),
+        refused: bool = False,
+        under_way: bool = False,
+    ) -> None:
+        self.first_dials = first_dials
+        self.asked = asked
+        self.taken = taken
+        self.targets = targets
+        self.refused = refused
+        self.under_way = under_way
+
+    def parts(self) -> tuple[object, ...]:
+        return self.first_dials, self.asked, self.taken, self.targets, self.refused, self.under_way
 
 
 def transfers(evidence: Evidence) -> Transfers:
@@ -105,22 +122,26 @@ def _rung_on(evidence: Evidence, first: int) -> tuple[str, ...]:
     return _persons(evidence, [number for dial in dials for number in dial.numbers])
 
 
-def _asked(evidence: Evidence) -> Iterator[tuple[str, ...]]:
+def _asked(evidence: Evidence) -> list[tuple[str, ...]]:
     """The numbers that the legs beside the other party's tell of, in the order these came to be."""
+    told: list[tuple[str, ...]] = []
     for unique_id in sorted(evidence.legs.keys() - evidence.other, key=age):
         leg, party = evidence.legs[unique_id], evidence.people[unique_id]
         if party.role == "local":
             if CONSULT in leg.channel:
-                yield (_target(leg),)
+                told.append((_target(leg),))
         elif leg.visits or leg.sought:
-            yield (party.number,)
+            told.append((party.number,))
         if leg is evidence.leader:
             continue
-        for dial in leg.dials:
-            if dial.call_type == "1" and dial.numbers and is_extension(dial.numbers[0]):
-                yield (dial.phone,)
+        told += [
+            (dial.phone,)
+            for dial in leg.dials
+            if dial.call_type == "1" and dial.numbers and is_extension(dial.numbers[0])
+        ]
         if leg.hangup and leg.hangup.call_type == "2":
-            yield leg.hangup.numbers
+            told.append(leg.hangup.numbers)
+    return told
 
 
 def _target(leg: Leg) -> str:

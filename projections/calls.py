@@ -6,7 +6,8 @@ import msgspec
 
 from calls.call import Call
 from calls.details import LegPlace, Share
-from calls.directory import Customer, Directory, DirectoryChange, DirectoryError
+from calls.directory import Directory, DirectoryError
+from calls.entries import Customer, DirectoryChange
 from calls.exchange import UNKNOWN, Belonging, Exchange, read_change
 from calls.facts import DIRECTORY_CHANGED, Fact
 from calls.shapes import UnknownShape

@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from calls.call import seconds
 from calls.facts import EVENT_KINDS, Fact
+from calls.times import seconds
 from calls.unique_ids import began
 
 GAP: Final = timedelta(hours=1)

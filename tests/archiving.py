@@ -28,7 +28,7 @@ def directory_facts() -> list[NewFact]:
     found: list[NewFact] = []
     for number in ENTERPRISES:
         profile = msgspec.structs.replace(DIRECTORY.profile, number=number)
-        known = msgspec.structs.replace(DIRECTORY, profile=profile)
+        known = DIRECTORY.of(profile)
         facts = change_facts(changes(None, known), number)
         begun = datetime(2023, 12, 31, tzinfo=UTC)
         found += [msgspec.structs.replace(fact, occurred_at=begun) for fact in facts]

@@ -50,6 +50,17 @@ BY_THE_CLOCK = frozenset(
 SHARING = frozenset({"test_archive_crash", "test_histories", "test_rebuild_crash"})
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Tests of what was compiled before the source changed would be tests of something else."""
+    for library in [
+        *session.config.rootpath.glob("*/*.so"),
+        *session.config.rootpath.glob("adapters/*/*.so"),
+    ]:
+        source = library.with_name(library.name.partition(".")[0] + ".py")
+        if source.stat().st_mtime > library.stat().st_mtime:
+            pytest.exit(f"{source} is newer than what is compiled of it: make setup", returncode=3)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem not in SHARING and (

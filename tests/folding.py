@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from calls.call import Call
-from calls.directory import Directory, DirectoryChange
+from calls.directory import Directory
+from calls.entries import DirectoryChange
 from calls.events import identity, read_event
 from calls.exchange import Exchange
 from calls.facts import SILENCE_OBSERVED, Fact, bridge_stream, leg_stream

@@ -21,7 +21,7 @@ from adapters.store.lock import settle_incarnation
 from adapters.store.pending import Pending
 from adapters.store.tables import CallTables
 from adapters.store.writer import Writer
-from calls.directory import DirectoryChange
+from calls.entries import DirectoryChange
 from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, Fact, NewFact, leg_stream
 from otel.metrics import Metrics
 from projections.calls import FOLD_VERSION

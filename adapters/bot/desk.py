@@ -40,7 +40,8 @@ from adapters.telegram.errors import (
 )
 from adapters.telegram.html_cut import cut
 from adapters.telegram.updates import CallbackQuery, ChatMemberUpdated, Message
-from calls.directory import Directory, Subscriber, shorten
+from calls.directory import Directory, shorten
+from calls.entries import Subscriber
 
 log = structlog.get_logger(__name__)
 

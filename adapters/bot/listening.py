@@ -20,7 +20,7 @@ from adapters.telegram.errors import Conflict, TelegramError, TooManyRequests, U
 from adapters.telegram.limits import Backoff
 from adapters.telegram.refusal import KNOCK, outlast
 from adapters.telegram.updates import Update
-from calls.directory import Language
+from calls.entries import Language
 
 log = structlog.get_logger(__name__)
 

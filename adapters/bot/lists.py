@@ -13,7 +13,8 @@ from adapters.store.columns import CALL_COLUMNS, CUSTOMER_COLUMNS
 from calls.call import Call, Phase
 from calls.card_texts import WORDS
 from calls.cards import listed, local_time
-from calls.directory import Directory, Subscriber, shorten
+from calls.directory import Directory, shorten
+from calls.entries import Subscriber
 from calls.numbers import display
 from calls.subscriptions import concerns
 

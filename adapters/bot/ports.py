@@ -10,7 +10,8 @@ from actors.ports import Appended
 from adapters.telegram.api import BotApi
 from adapters.telegram.errors import TelegramError
 from calls.callbacks import CallbackRequested
-from calls.directory import Directory, Subscriber
+from calls.directory import Directory
+from calls.entries import Subscriber
 from calls.facts import Fact, NewFact
 
 log = structlog.get_logger(__name__)

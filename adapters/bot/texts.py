@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from calls.directory import Language
+from calls.entries import Language
 
 
 class Texts(msgspec.Struct, frozen=True, kw_only=True):

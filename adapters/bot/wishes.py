@@ -19,7 +19,8 @@ from adapters.telegram.api import Button, Markup
 from adapters.telegram.errors import Blocked, Deactivated
 from calls.card_texts import WORDS
 from calls.cards import local_time
-from calls.directory import STOPPED, Directory, Ending, Notify, Side, Subscriber, shorten
+from calls.directory import Directory, shorten
+from calls.entries import STOPPED, Ending, Notify, Side, Subscriber
 
 View = Literal["main", "lines", "people", "hours", "silent"]
 

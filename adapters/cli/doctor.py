@@ -36,7 +36,8 @@ from adapters.telegram.errors import (
     TelegramError,
     Unauthorized,
 )
-from calls.directory import STOPPED
+from calls import is_compiled
+from calls.entries import STOPPED
 from calls.facts import NEWEST
 from otel.logs import configure_logs
 from projections.calls import FOLD_VERSION
@@ -106,7 +107,10 @@ def doctor(*, as_json: bool) -> None:
 
 
 async def _all(settings: Settings) -> list[Finding]:
-    findings = [Finding("settings", "ok", f"DATA_DIR {settings.data_dir}, Bot API {settings.telegram_api}")]
+    findings = [
+        Finding("settings", "ok", f"DATA_DIR {settings.data_dir}, Bot API {settings.telegram_api}"),
+        _fold(),
+    ]
     try:
         async with open_database(settings.database_url.reveal(), settings.data_dir, check=False) as database:
             findings += [finding async for finding in _database(database)]
@@ -124,6 +128,13 @@ async def _all(settings: Settings) -> list[Finding]:
         )
     findings += [finding async for finding in _exporter(settings)]
     return findings
+
+
+def _fold() -> Finding:
+    if is_compiled():
+        return Finding("fold", "ok", "compiled")
+    needed = "a C compiler and Python's headers (Debian: gcc, python3-dev), then install callfold again"
+    return Finding("fold", "note", "not compiled: an event takes twice the time", needed)
 
 
 async def _database(database: Database) -> AsyncIterator[Finding]:

@@ -9,7 +9,8 @@ import msgspec
 from actors.ports import Clock, FactLog
 from adapters.directory.bots import BotSource
 from adapters.directory.file import EnterpriseFile
-from calls.directory import Directory, DirectoryChange, changes
+from calls.directory import Directory, changes
+from calls.entries import DirectoryChange
 from calls.exchange import read_change
 from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, NEWEST, Fact, NewFact
 from calls.shapes import SHAPES, UnknownShape

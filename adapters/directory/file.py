@@ -11,16 +11,8 @@ from adapters.directory import rules
 from adapters.directory.bots import PREVIEW, BotSource
 from adapters.directory.table import Finding, Findings, Once, Table
 from adapters.directory.toml_lines import syntax_error
-from calls.directory import (
-    Customer,
-    Department,
-    Directory,
-    FollowMe,
-    Line,
-    Manager,
-    Profile,
-    Subscriber,
-)
+from calls.directory import Directory
+from calls.entries import Customer, Department, FollowMe, Line, Manager, Profile, Subscriber
 
 _BOT_KEYS: Final = ("bot_token", "bot_token_env", "bot_token_file")
 

@@ -11,7 +11,7 @@ import msgspec
 import phonenumbers
 
 from adapters.directory.bots import PREVIEW
-from calls.directory import Ending, Language, Notify, Side
+from calls.entries import Ending, Language, Notify, Side
 from calls.hours import FORM, HoursError, read_hours
 from calls.numbers import is_extension, is_transform, to_e164
 

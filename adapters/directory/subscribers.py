@@ -10,7 +10,8 @@ import structlog
 
 from actors.ports import Appended, Clock, StoreUnavailable, VersionConflict
 from adapters.directory.apply import directory_fact
-from calls.directory import Directory, DirectoryChange, Subscriber
+from calls.directory import Directory
+from calls.entries import DirectoryChange, Subscriber
 from calls.exchange import read_change
 from calls.facts import NEWEST, Fact, NewFact
 from calls.shapes import SHAPES

@@ -15,7 +15,7 @@ from adapters.postgres.errors import SERVER_TROUBLE
 from adapters.privacy.digests import ForgetKeyError
 from adapters.privacy.person import ForgetRefused
 from adapters.privacy.retiring import Retired
-from calls.directory import Profile
+from calls.entries import Profile
 
 log = structlog.get_logger(__name__)
 

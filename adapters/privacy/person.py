@@ -11,8 +11,9 @@ import msgspec
 
 from adapters.privacy.digests import Digests
 from adapters.store.reader import Connection, read_directories
-from calls.directory import Directory, DirectoryChange
+from calls.directory import Directory
 from calls.drawing import pseudonyms_of
+from calls.entries import DirectoryChange
 from calls.exchange import read_change
 from calls.facts import NEWEST
 from calls.numbers import display, is_transform

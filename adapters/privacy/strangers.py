@@ -15,7 +15,8 @@ import msgspec
 from adapters.privacy.digests import Digests
 from adapters.privacy.person import ForgetRefused, names_of, new_pseudonyms, reading_of, refuse_other_key
 from adapters.store.reader import read_directories
-from calls.directory import Directory, DirectoryChange
+from calls.directory import Directory
+from calls.entries import DirectoryChange
 from calls.exchange import read_change
 from calls.facts import NEWEST
 from calls.pseudonyms import Renaming, rename

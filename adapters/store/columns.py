@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from calls.call import Call, seconds
+from calls.call import Call
 from calls.details import LegPlace, Share
 from calls.exchange import Belonging
+from calls.times import seconds
 
 CALL_COLUMNS: Final = (
     "enterprise",

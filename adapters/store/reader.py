@@ -22,9 +22,9 @@ from calls.facts import (
     delivery_stream,
     leg_stream,
 )
-from calls.groups import Visit
 from calls.order import in_order, place_between
 from calls.shapes import SHAPES
+from calls.visits import Visit
 from projections.ports import Checkpoint
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy

@@ -40,7 +40,7 @@ from calls.deliveries import (
     fold_delivery,
     write_delivery,
 )
-from calls.directory import Language
+from calls.entries import Language
 from calls.facts import Fact, NewFact, delivery_stream, notice_stream
 from otel.tracing import CHAT_ID, METHOD, OUTCOME, TELEGRAM, SpanRef, Tracing
 

@@ -13,7 +13,7 @@ from adapters.telegram.errors import GONE
 from adapters.telegram.html_cut import cut_plain
 from calls.call import Call
 from calls.deliveries import Post
-from calls.directory import Language
+from calls.entries import Language
 from calls.subscriptions import is_unanswered
 
 # Each sendMessage may have made a message though no answer came: while the call goes on two such tries are enough. That

@@ -13,7 +13,8 @@ import msgspec
 
 from calls.callbacks import CallbackRequested, write_callback
 from calls.deliveries import Delivery, DeliveryEdited, DeliveryIntended, DeliverySent, write_delivery
-from calls.directory import Directory, DirectoryChange, changes
+from calls.directory import Directory, changes
+from calls.entries import DirectoryChange
 from calls.events import identity, read_event
 from calls.facts import (
     CALLBACK_REQUESTED,
@@ -115,7 +116,7 @@ def directory(enterprise: str, at: datetime, told: Iterable[DirectoryChange]) ->
 def known(enterprise: str = "0367", **profile: str) -> list[Told]:
     """The directory at the beginning."""
     renamed = msgspec.structs.replace(DIRECTORY.profile, number=enterprise, name=f"e{enterprise}", **profile)
-    wanted = msgspec.structs.replace(DIRECTORY, profile=renamed)
+    wanted = DIRECTORY.of(renamed)
     return directory(enterprise, DAY_BEFORE, changes(None, wanted))
 
 

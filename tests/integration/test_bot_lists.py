@@ -4,7 +4,8 @@ import asyncpg
 import pytest
 
 from adapters.bot.lists import MOST, READ_AT_ONCE, Lists
-from calls.directory import Customer, Directory, Line, Manager, Profile, Subscriber
+from calls.directory import Directory
+from calls.entries import Customer, Line, Manager, Profile, Subscriber
 
 ALL = Subscriber(chat_id=1001)
 

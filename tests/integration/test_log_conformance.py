@@ -17,7 +17,7 @@ from actors.ports import Appended, FactLog, StoreUnavailable, VersionConflict
 from adapters.store.log import EventStore
 from adapters.store.tables import CallTables
 from calls.deliveries import DeliveryIntended, DeliverySent, DeliveryWithdrawn, write_delivery
-from calls.directory import DirectoryChange
+from calls.entries import DirectoryChange
 from calls.exchange import Belonging
 from calls.facts import (
     DIRECTORY_CHANGED,

@@ -18,7 +18,8 @@ from adapters.telegram.outbox import Outbox
 from adapters.telegram.queues import MOST_FAILURES, Card, ChatQueue
 from calls.call import Call
 from calls.deliveries import fold_delivery
-from calls.directory import Directory, Profile, Subscriber
+from calls.directory import Directory
+from calls.entries import Profile, Subscriber
 from calls.facts import Fact, delivery_stream
 from otel.tracing import Span, SpanRef, Tracing
 from tests.botapi import (

@@ -18,11 +18,13 @@ from adapters.asterisk.recorded import read_recorded
 from adapters.store import beside as beside_module
 from adapters.store.beside import Beside
 from adapters.store.lock import REBUILD_LOCK, lock_rebuild
-from calls.call import Call, seconds
-from calls.directory import Directory, DirectoryChange, changes
+from calls.call import Call
+from calls.directory import Directory, changes
+from calls.entries import DirectoryChange
 from calls.exchange import FORGET_AFTER, FORGET_LOST_AFTER
 from calls.facts import NewFact
 from calls.scenarios import Scenario, catalogue
+from calls.times import seconds
 from projections import rebuild as rebuild_module
 from projections.calls import FOLD_VERSION
 from projections.names import NAMES, TABLES
@@ -78,7 +80,7 @@ def recorded() -> list[list[NewFact]]:
 
 def directory_of(enterprise: str) -> Directory:
     profile = msgspec.structs.replace(DIRECTORY.profile, number=enterprise)
-    return msgspec.structs.replace(DIRECTORY, profile=profile)
+    return DIRECTORY.of(profile)
 
 
 async def no_difference(here: Projected) -> None:

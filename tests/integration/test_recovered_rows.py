@@ -8,10 +8,11 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from calls.call import Call, seconds
+from calls.call import Call
 from calls.directory import changes
 from calls.facts import NewFact
 from calls.scenarios import catalogue
+from calls.times import seconds
 from tests.folding import DIRECTORY, EPOCH, facts, played_facts, settled
 from tests.storing import Projected, again, change_facts, projected
 

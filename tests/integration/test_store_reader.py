@@ -41,7 +41,7 @@ from calls.facts import (
     delivery_stream,
     notice_stream,
 )
-from calls.groups import Visit
+from calls.visits import Visit
 from projections.names import NAMES
 from projections.ports import Checkpoint, Rows
 from tests.storing import AT, arrival, connected, gate, projected, put

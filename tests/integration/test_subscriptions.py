@@ -14,7 +14,8 @@ from adapters.telegram.limits import Backoff, Rate, Rates
 from adapters.telegram.outbox import Outbox
 from calls.call import Call
 from calls.deliveries import fold_delivery
-from calls.directory import Department, Directory, Manager, Profile, Subscriber
+from calls.directory import Directory
+from calls.entries import Department, Manager, Profile, Subscriber
 from calls.facts import delivery_stream
 from tests.botapi import EDIT_NOT_FOUND, TOKEN, BotApiServer, Fault
 from tests.memory_log import MemoryLog

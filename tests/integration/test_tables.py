@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from adapters.store.tables import CallTables
-from calls.directory import DirectoryChange, changes
+from calls.directory import changes
+from calls.entries import DirectoryChange
 from calls.facts import Fact, NewFact
 from calls.scenarios import catalogue
 from otel.metrics import Metrics
@@ -326,7 +327,7 @@ async def test_equal_ids_and_numbers_of_two_enterprises_stay_apart(database):
     call = told("2-1", 7)
     elsewhere = [msgspec.structs.replace(fact, enterprise="0368") for fact in call]
     profile = msgspec.structs.replace(DIRECTORY.profile, number="0368")
-    other = changes(None, msgspec.structs.replace(DIRECTORY, profile=profile))
+    other = changes(None, DIRECTORY.of(profile))
     async with projected(database.dsn) as here:
         await here.tell(*KNOWN, *change_facts(other, "0368"))
         for mine, theirs in zip(call, elsewhere, strict=True):

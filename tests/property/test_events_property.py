@@ -9,13 +9,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from calls.call import Call, seconds
+from calls.call import Call
 from calls.cards import render
 from calls.events import Event, EventError, identity, read_event
 from calls.exchange import Exchange
 from calls.facts import EVENT_KINDS, SILENCE_OBSERVED, Fact, leg_stream
 from calls.observations import Silence, write_silence
 from calls.scenarios import catalogue
+from calls.times import seconds
+from calls.told import kind_of_call, numbers_of, status_of
 from tests.folding import DIRECTORY, ENTERPRISE, EPOCH, facts
 
 FIELDS = [field.encode_name for field in msgspec.structs.fields(Event)]
@@ -97,8 +99,8 @@ def test_any_object_is_an_event_or_refused_with_a_reason(body):
     except EventError:
         return
     assert event == read_event(written)
-    for name in ("kind_of_call", "status", "numbers"):
-        hash(getattr(event, name))
+    for tell in (kind_of_call, status_of, numbers_of):
+        hash(tell(event))
     for field in event.__struct_fields__:
         if isinstance(text := getattr(event, field), str):
             text.encode()

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calls.call import Call
-from calls.directory import Directory, DirectoryChange
+from calls.directory import Directory
+from calls.entries import DirectoryChange
 from calls.events import identity, read_event
 from calls.exchange import Exchange
 from calls.facts import Fact

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calls.directory import Directory, DirectoryChange
+from adapters.store.columns import belonging_row
+from calls.directory import Directory
 from calls.drawing import pseudonym_of
+from calls.entries import DirectoryChange
 from calls.facts import Fact
 from calls.numbers import to_e164
 from calls.pseudonyms import Renaming
@@ -34,7 +36,8 @@ def folded(facts: list[Fact], directory: Directory) -> str:
         fold.hosts.see(fact)
         fold.apply(fact)
     rows = fold.take()
-    told = (rows.calls, sorted(rows.gone), rows.belongings, rows.legs, rows.shares, rows.hosts)
+    belongings = [belonging_row(*belonging) for belonging in rows.belongings]
+    told = (rows.calls, sorted(rows.gone), belongings, rows.legs, rows.shares, rows.hosts)
     return msgspec.json.encode(told).decode()
 
 

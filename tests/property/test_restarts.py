@@ -14,7 +14,7 @@ import pytest
 from actors.enterprise import Patience
 from calls.call import Call
 from calls.deliveries import DeliverySent, write_delivery
-from calls.directory import DirectoryChange
+from calls.entries import DirectoryChange
 from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, NewFact, delivery_stream
 from projections.calls import CallsFold
 from projections.live import load

@@ -9,7 +9,8 @@ from adapters.bot.listening import commands
 from adapters.bot.texts import TEXTS
 from adapters.secret import Secret
 from calls.call import Call
-from calls.directory import Directory, Profile
+from calls.directory import Directory
+from calls.entries import Profile
 from tests.botapi import wrong_markup
 
 DIRECTORY = Directory(profile=Profile(number="0367", name="june"))

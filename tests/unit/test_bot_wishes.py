@@ -6,7 +6,8 @@ import pytest
 
 from adapters.bot import wishes
 from adapters.bot.wishes import HOURS, PAGE, SILENT, Press, menu, read_mute, read_press, wished
-from calls.directory import Department, Directory, Line, Manager, Profile, Subscriber
+from calls.directory import Directory
+from calls.entries import Department, Line, Manager, Profile, Subscriber
 from calls.hours import read_hours
 from tests.botapi import wrong_markup
 

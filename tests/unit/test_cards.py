@@ -9,25 +9,27 @@ import pytest
 
 from calls.call import Call
 from calls.cards import History, history_line, notice, render
-from calls.directory import Customer, Department, Directory, FollowMe, Line, Manager, Profile
+from calls.directory import Directory
+from calls.entries import Customer, Department, FollowMe, Line, Manager, Profile
 
 IVAN = "+375290000101"
 MOBILE = "+375290000102"
 BEGAN = datetime(2025, 9, 12, 11, 5, 40, tzinfo=UTC)
 
 
-def june(language="ru", timezone="Europe/Minsk") -> Directory:
+def june(language="ru", timezone="Europe/Minsk", **known) -> Directory:
     names = {"150": "Пётр Петров", "151": "Анна Серова", "152": "Ольга Ким", "153": "Игорь Лес"}
     managers = {extension: Manager(extension=extension, name=name) for extension, name in names.items()}
     managers["150"] = msgspec.structs.replace(managers["150"], mobile=MOBILE)
-    return Directory(
-        profile=Profile(number="0367", name="june", language=language, timezone=timezone),
-        managers=managers,
-        lines={"0007001": Line(id="0007001", name="Основная линия")},
-        departments={"901": Department(number="901", name="Продажи", members=("150", "151", "153"))},
-        follow_mes={"300": FollowMe(number="300", extension="150", mobile=MOBILE)},
-        customers={IVAN: Customer(phone=IVAN, name="Иван Иванов")},
-    )
+    lists = {
+        "managers": managers,
+        "lines": {"0007001": Line(id="0007001", name="Основная линия")},
+        "departments": {"901": Department(number="901", name="Продажи", members=("150", "151", "153"))},
+        "follow_mes": {"300": FollowMe(number="300", extension="150", mobile=MOBILE)},
+        "customers": {IVAN: Customer(phone=IVAN, name="Иван Иванов")},
+    }
+    profile = Profile(number="0367", name="june", language=language, timezone=timezone)
+    return Directory(profile=profile, **(lists | known))
 
 
 def call(direction="in", **known) -> Call:
@@ -386,7 +388,7 @@ def test_a_talk_of_no_time_is_a_time_and_no_time_is_none():
 
 def test_the_company_goes_before_the_name():
     known = Customer(phone=IVAN, name="Иван", company="Ромашка")
-    directory = msgspec.structs.replace(june(), customers={IVAN: known})
+    directory = june(customers={IVAN: known})
     assert "💰 Ромашка" in render(call(), directory)
     assert "Иван" not in render(call(), directory)
 
@@ -463,7 +465,7 @@ def test_no_outside_text_breaks_a_card(text, language):
 
 
 def test_a_name_is_shown_as_it_is_written():
-    directory = msgspec.structs.replace(june(), managers={"151": Manager(extension="151", name="A <&> B")})
+    directory = june(managers={"151": Manager(extension="151", name="A <&> B")})
     assert heading(call(rung=("151",)), directory).endswith("→ A &lt;&amp;&gt; B (151)")
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from calls.call import Call
 from calls.conversation import awaits_settling, conversation
-from calls.directory import Directory, DirectoryChange
+from calls.directory import Directory
+from calls.entries import DirectoryChange
 from calls.exchange import Exchange
 from calls.facts import SILENCE_OBSERVED, Fact, leg_stream
 from calls.observations import Silence, write_silence

@@ -5,7 +5,8 @@ from datetime import date, timedelta
 import pytest
 
 from calls.details import Details, Share
-from calls.directory import Directory, DirectoryChange
+from calls.directory import Directory
+from calls.entries import DirectoryChange
 from calls.exchange import Exchange
 from calls.scenarios import catalogue
 from tests.folding import DIRECTORY, EPOCH, played_facts

@@ -3,20 +3,8 @@
 import msgspec
 import pytest
 
-from calls.directory import (
-    Customer,
-    Department,
-    Directory,
-    DirectoryChange,
-    DirectoryError,
-    FollowMe,
-    Line,
-    Manager,
-    Profile,
-    Subscriber,
-    changes,
-    shorten,
-)
+from calls.directory import Directory, DirectoryError, changes, shorten
+from calls.entries import Customer, Department, DirectoryChange, FollowMe, Line, Manager, Profile, Subscriber
 
 MOBILE = "+375290000102"
 

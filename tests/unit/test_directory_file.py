@@ -8,7 +8,7 @@ import adapters.directory
 from adapters.directory.bots import BotSource, BotTokenMissingError
 from adapters.directory.file import DirectoryFileError, read_directory_file, read_directory_text
 from adapters.directory.toml_lines import TomlLines
-from calls.directory import Subscriber
+from calls.entries import Subscriber
 
 SAMPLE = Path(adapters.directory.__file__).with_name("sample.toml")
 HEAD = """\

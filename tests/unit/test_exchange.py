@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from calls.call import Call
 from calls.callbacks import CallbackRequested, write_callback
-from calls.directory import Directory, DirectoryChange
+from calls.directory import Directory
+from calls.entries import DirectoryChange
 from calls.events import identity, read_event
 from calls.exchange import FORGET_AFTER, FORGET_LOST_AFTER, FORGET_SILENT_AFTER, Belonging, Exchange
 from calls.facts import (
@@ -24,10 +25,10 @@ from calls.facts import (
     callback_stream,
     leg_stream,
 )
-from calls.groups import Visit
 from calls.observations import Silence, write_silence
 from calls.scenarios import catalogue
 from calls.scenarios.script import CAST
+from calls.visits import Visit
 from projections.calls import CallsFold
 from tests.folding import DIRECTORY, ENTERPRISE, EPOCH, facts, played_facts, settled, silences
 from tests.memory_log import MemoryLog, project_all
@@ -323,10 +324,10 @@ def test_a_call_that_loses_a_leg_is_told_by_the_fact_that_took_it_also_when_it_i
 def test_a_call_that_is_over_for_long_takes_part_in_nothing_new_whether_it_is_in_memory_or_not():
     gone = [start(A), enter(A, "X", 1), hangup(A, 5)]
     late = [enter(B, "X", 130, CallerIDNum="151"), enter(C, "X", 131)]
-    for exchange in (Exchange(DIRECTORY), NeverForgets(DIRECTORY)):
+    for exchange, kept in ((Exchange(DIRECTORY), False), (never_forgets(), True)):
         for fact in facts([*gone, start("1777885310.9", 120), *late]):
             exchange.apply(fact)
-        assert exchange.board.knows(A) is isinstance(exchange, NeverForgets)
+        assert exchange.board.knows(A) is kept
         assert exchange.board.leader(B) == exchange.board.leader(C) != A
 
 
@@ -453,9 +454,10 @@ def long_histories(draw: st.DrawFn) -> list[Fact]:
     return by_its_own_clock(spread(numbered, pauses))
 
 
-class NeverForgets(Exchange):
-    def _sweep(self, now: object) -> None:
-        """Keep everything."""
+def never_forgets() -> Exchange:
+    exchange = Exchange(DIRECTORY)
+    exchange._next_sweep = datetime.max.replace(tzinfo=UTC)
+    return exchange
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
@@ -468,7 +470,7 @@ async def test_forgetting_and_waking_give_the_rows_of_never_forgetting(batch, or
         log.put(again(order[begin : begin + batch]))
         await project_all(log, fold)
     assert log.parked == {}
-    kept = NeverForgets(DIRECTORY)
+    kept = never_forgets()
     for fact in order:
         kept.apply(fact)
     told = kept.take()
@@ -497,7 +499,7 @@ async def test_a_fold_made_again_from_the_tables_goes_on_as_if_nothing_had_been(
 
 
 def settled_without_forgetting(order: list[Fact]) -> list[Call]:
-    kept = NeverForgets(DIRECTORY)
+    kept = never_forgets()
     for fact in order:
         kept.apply(fact)
     return list(kept.take().calls.values())

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from calls.cards import render
-from calls.directory import Directory, DirectoryChange
+from calls.directory import Directory
+from calls.entries import DirectoryChange
 from calls.exchange import Exchange
 from calls.facts import Fact
 from calls.scenarios import Scenario, catalogue

@@ -11,7 +11,7 @@ import pytest
 from actors.enterprise import LINGER, LOOK_AGAIN, NEWS, Patience
 from calls.call import Call
 from calls.deliveries import DeliverySent, write_delivery
-from calls.directory import DirectoryChange
+from calls.entries import DirectoryChange
 from calls.facts import (
     DIRECTORY_CHANGED,
     DIRECTORY_STREAM,

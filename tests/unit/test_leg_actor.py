@@ -1,7 +1,6 @@
 """The actor of one leg: what it folds, whom it tells, and what it does not do twice."""
 
 import json
-import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -17,6 +16,7 @@ from calls.facts import SILENCE_OBSERVED, Fact, delivery_stream, leg_stream
 from calls.observations import Silence, write_silence
 from otel.tracing import Span, Tracing
 from tests.folding import DIRECTORY, ENTERPRISE
+from tests.sizes import grown_by, state_of
 
 BEGUN = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
 A, B, C = "1777885200.1", "1777885201.2", "1777885202.3"
@@ -426,18 +426,17 @@ def test_an_idle_live_call_costs_less_than_two_kilobytes_beside_its_state():
         main, mgr = f"1777885200.{2 * number}", f"1777885200.{2 * number + 1}"
         mail.append((main, [start(1, main), Lead((mgr,)), LegChanged(mgr, None, ())]))
         mail.append((mgr, [told(2, "bridge", mgr, BridgeUniqueid=str(number)), Follow(main)]))
-    tracemalloc.start()
-    try:
-        before = tracemalloc.take_snapshot()
+
+    def drain() -> None:
         for unique_id, told_to in mail:
             for one in told_to:
                 desk.actor(unique_id).tell(one)
         desk.drain()
         desk.shown.clear()
-        grown = tracemalloc.take_snapshot().compare_to(before, "filename")
-    finally:
-        tracemalloc.stop()
-    beside = sum(entry.size_diff for entry in grown if "/actors/" in entry.traceback[0].filename) + sum(
-        entry.size_diff for entry in grown if entry.traceback[0].filename == __file__
-    )
+
+    whole, _ = grown_by(drain)
+    actors = [desk.actor(unique_id) for unique_id, _ in mail]
+    facts = [one.fact for _, told_to in mail for one in told_to if isinstance(one, Told)]
+    state = state_of(facts, [actor.call for actor in actors if actor.call])
+    beside = whole - state
     assert beside / calls < 2_000

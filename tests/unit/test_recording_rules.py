@@ -122,7 +122,7 @@ def test_recordings_that_wait_for_their_legs_are_bounded():
 
 def card(*recordings, link=lambda one: f"https://pbx.example/recordings/{one}", language="ru"):
     (call,) = settled(played())
-    directory = replace(DIRECTORY, profile=replace(DIRECTORY.profile, language=language))
+    directory = DIRECTORY.of(replace(DIRECTORY.profile, language=language))
     plain = render(call, directory)
     text = render(replace(call, recordings=recordings), directory, link)
     assert text.startswith(plain)

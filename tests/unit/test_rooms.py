@@ -27,16 +27,11 @@ def at(position: int) -> Moment:
 def leg(
     unique_id: str, *stays: Stay, hung_up: int | None = None, leaves: bool = False, channel: str = ""
 ) -> Leg:
-    hangup = Hangup("0", "2", "", (), "", "", "", False, at(hung_up)) if hung_up else None
-    return Leg(
-        unique_id=unique_id,
-        first=at(1),
-        last=at(99),
-        visits=tuple(Visit(bridge, at(came), at(left) if left else None) for bridge, came, left in stays),
-        hangup=hangup,
-        leaves=leaves,
-        channel=channel,
-    )
+    known = Leg(unique_id, at(1), at(99))
+    known.visits = tuple(Visit(bridge, at(came), at(left) if left else None) for bridge, came, left in stays)
+    known.hangup = Hangup(status="2", when=at(hung_up)) if hung_up else None
+    known.leaves, known.channel = leaves, channel
+    return known
 
 
 def pair(near: Collection[Stay], far: Collection[Stay], name: str = LOCAL) -> tuple[Leg, Leg]:

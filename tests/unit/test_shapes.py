@@ -22,7 +22,8 @@ from calls.deliveries import (
     read_delivery,
     write_delivery,
 )
-from calls.directory import ENTRY_TYPES, Directory
+from calls.directory import Directory
+from calls.entries import ENTRY_TYPES
 from calls.exchange import read_change
 from calls.facts import (
     BODIES_RETIRED,

@@ -9,7 +9,8 @@ import pytest
 from actors.ports import VersionConflict
 from adapters.directory.apply import directory_fact, fold_directories
 from adapters.directory.subscribers import TRIES, Subscribers, moved, switched_off
-from calls.directory import Directory, DirectoryChange, Profile, Subscriber, changes
+from calls.directory import Directory, changes
+from calls.entries import DirectoryChange, Profile, Subscriber
 from tests.memory_log import MemoryLog
 
 

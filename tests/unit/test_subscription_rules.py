@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from calls.call import Call
-from calls.directory import Department, Directory, FollowMe, Manager, Profile, Subscriber
+from calls.directory import Directory
+from calls.entries import Department, FollowMe, Manager, Profile, Subscriber
 from calls.subscriptions import concerns, rings, wants_notice
 
 MOBILE = "+375290000102"

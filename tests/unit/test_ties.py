@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from calls.directory import DirectoryChange
+from calls.entries import DirectoryChange
 from calls.events import read_event
 from calls.ties import RUNG, Tie, ties, traits
 from tests.folding import DIRECTORY

@@ -37,10 +37,10 @@ def leg(
     began: str = "",
     ended: str = "",
 ) -> Leg:
-    hangup = None
+    known = Leg(unique_id, ours(first), ours(last))
     if hung_up is not None:
-        hangup = Hangup("0", status, "", (), "", began, ended, False, ours(hung_up))
-    return Leg(unique_id=unique_id, first=ours(first), last=ours(last), hangup=hangup)
+        known.hangup = Hangup(status=status, start_time=began, end_time=ended, when=ours(hung_up))
+    return known
 
 
 def talk(since: float, until: float | None) -> Meeting:
