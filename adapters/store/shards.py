@@ -43,7 +43,8 @@ from projections.calls import CallsFold
 from projections.live import park_all, project, wake_recent
 from projections.ports import Checkpoint, Fenced, Rows
 from projections.rebuild import Plan
-from projections.unknown import EVENTS, require_known
+from projections.runs import Run
+from projections.unknown import require_known
 
 BATCH: Final = 20_000
 """Facts folded between two commits: the larger, the fewer calls are told before their end."""
@@ -144,8 +145,9 @@ class ShardFold:
         self._fold = CallsFold(detailed="legs" in names or "agents" in names)
         self._skipped = [*UNFOLDED_KINDS, *([DIRECTORY_CHANGED] if work.plan.latest else [])]
         self._recovered: dict[str, _Recovered] = {}
-        self._begun: set[tuple[str, str]] = set()
-        """(enterprise, stream) of the legs that the batch is the first to tell of: they have no row to be replaced."""
+        see = self._fold.hosts.see if "hosts" in names else None
+        self._run = Run(self._fold.exchange, see, self._recovered)
+        """Its ``begun`` are the legs that the batch is the first to tell of: they have no row to be replaced."""
 
     async def run(self) -> None:
         """Raises UnknownKind, NewerShape, Fenced where another process folds the same shard, ReaderTrouble."""
@@ -219,31 +221,22 @@ class ShardFold:
             return Checkpoint(*row)
 
     async def _fold_all(self, rows: Sequence[Any]) -> None:
-        late, see = self._recovered, self._fold.hosts.see if "hosts" in self._work.plan.names else None
-        fold = self._fold
-        exchange = fold.exchange
-        for position, enterprise, stream, version, kind, source, at, body in rows:
-            fact = Fact(position, enterprise, stream, version, kind, source, at, at, body)
+        run, late = self._run, self._recovered
+        index = run.fold(rows, 0)
+        while index < len(rows):
+            position, enterprise, stream, version, kind, source, at, body = rows[index]
             if late and enterprise in late:
                 async for earlier in late[enterprise].before(position):
                     await self._apply(earlier)
             elif version == 1:
-                self._begun.add((enterprise, stream))
-            if see:
-                see(fact)
-            if kind not in EVENTS:
-                require_known(fact)
-            mine = exchange(enterprise)
-            if kind == DIRECTORY_CHANGED or mine.misses(fact):
-                await project(fold, fact, self._reading, self._work.upto.position)
-                continue
-            try:
-                mine.apply(fact)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the fact is parked and the folding goes on
-                await park_all(self._reading, [(fact, error)])
+                run.begun.add((enterprise, stream))
+            await self._apply(Fact(position, enterprise, stream, version, kind, source, at, at, body))
+            index = run.fold(rows, index + 1)
+        failed, run.failed = run.failed, []
+        await park_all(self._reading, failed)
 
     async def _apply(self, fact: Fact) -> None:
-        """Fold a recovered fact."""
+        """Fold a fact that may need what is not in memory."""
         require_known(fact)
         self._fold.hosts.see(fact)
         await project(self._fold, fact, self._reading, self._work.upto.position)
@@ -275,10 +268,10 @@ class ShardFold:
             if "agents" in names:
                 shares = [share_row(*share) for share in rows.shares]
                 await _copy(connection, f"call_agents{suffix}", SHARE_COLUMNS, shares)
-            await _replace_belongings(connection, f"call_legs{suffix}", rows, self._begun)
+            await _replace_belongings(connection, f"call_legs{suffix}", rows, self._run.begun)
             if "hosts" in names:
                 await self._puts.write(connection, rows)
-        self._begun.clear()
+        self._run.begun.clear()
 
 
 async def _replace_belongings(
