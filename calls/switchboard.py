@@ -183,6 +183,7 @@ class Switchboard:
             host = leg.group.host
             if host is not None and host.legs[0] not in gone:
                 self._leave_host(leg.group)
+            leg.group.host = leg.group.top = None  # or both would stay until Python's collector comes
 
     def route(self, fact: Fact, event: Event | None) -> Route:
         """Fold one fact and say whom it concerns. ``event`` is None for what is no event of a host."""

@@ -1,5 +1,6 @@
 """The fold of one enterprise: merges and retractions, forgetting and waking, a directory that changes meanwhile."""
 
+import gc
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -534,3 +535,21 @@ def test_the_empty_directory_is_enough_to_fold():
     played = catalogue()["2-1"].events(EPOCH.timestamp(), 1)
     (call,) = settled(played_facts(played), Directory.empty("0999"))
     assert (call.enterprise, call.talked) == ("0999", ("151",))
+
+
+def test_a_forgotten_call_leaves_nothing_to_pythons_collector():
+    """Millions of calls pass: what they leave in cycles would be walked again and again, and cool the caches."""
+    played = [played_facts(scenario.events(EPOCH.timestamp(), 1)) for scenario in catalogue().values()]
+    exchanges = [Exchange(DIRECTORY) for _ in played]
+    gc.collect()
+    gc.disable()
+    try:
+        for exchange, told in zip(exchanges, played, strict=True):
+            for fact in told:
+                exchange.apply(fact)
+            exchange._sweep(told[-1].occurred_at + timedelta(days=1))
+            exchange.take()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+    assert sum(len(exchange.board) for exchange in exchanges) < len(exchanges)
