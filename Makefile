@@ -23,7 +23,7 @@ $(UV):
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 # The fold is compiled by this: again whenever it has changed.
-$(VENV)/.setup: $(UV) requirements/run.txt pyproject.toml hatch_build.py $(wildcard calls/*.py projections/*.py adapters/store/*.py)
+$(VENV)/.setup: $(UV) requirements/run.txt pyproject.toml hatch_build.py $(wildcard calls/*.py) projections/runs.py adapters/store/columns.py
 	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/run.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -c 'import calls; calls.is_compiled() or print("The fold is not compiled and takes twice the time: is there a C compiler, are Python headers?")'

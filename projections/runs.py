@@ -16,7 +16,8 @@ _EVENTS: Final = frozenset(EVENT_KINDS)
 class Run:
     """Folds rows: position, enterprise, stream, version, kind, source, occurred_at, body.
 
-    ``exchange`` gives the fold of an enterprise, ``see`` is told each fact; what is of enterprises ``apart`` is left.
+    ``exchange`` gives the fold of an enterprise, the same each time; ``see`` is told each fact; what is of enterprises
+    ``apart`` is left.
     """
 
     def __init__(

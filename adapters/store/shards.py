@@ -224,6 +224,7 @@ class ShardFold:
         run, late = self._run, self._recovered
         index = run.fold(rows, 0)
         while index < len(rows):
+            await self._park()
             position, enterprise, stream, version, kind, source, at, body = rows[index]
             if late and enterprise in late:
                 async for earlier in late[enterprise].before(position):
@@ -232,7 +233,11 @@ class ShardFold:
                 run.begun.add((enterprise, stream))
             await self._apply(Fact(position, enterprise, stream, version, kind, source, at, at, body))
             index = run.fold(rows, index + 1)
-        failed, run.failed = run.failed, []
+        await self._park()
+
+    async def _park(self) -> None:
+        """Park what could not be folded, before anything else asks the store for its call."""
+        failed, self._run.failed = self._run.failed, []
         await park_all(self._reading, failed)
 
     async def _apply(self, fact: Fact) -> None:
