@@ -1,6 +1,7 @@
 """One transaction of the group commit: which facts go into it, and how they are written."""
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 
@@ -74,6 +75,32 @@ class Written(msgspec.Struct):
     failed: list[tuple[Pending, Exception]] = []
 
 
+def decided_behind(failed: Sequence[tuple[Pending, Exception]], waiting: Iterable[Pending]) -> list[Pending]:
+    """Of those that wait, the ones decided on a version that a fact of their stream, which failed, may have had.
+
+    A version is a number: where somebody else's fact has it by now, it would say yes to what was decided on another
+    fact. They are in conflict, whatever the reason was for which the one before them failed.
+    """
+    streams = {stream_of(entry) for entry, _ in failed if entry.fact.expected_version is not None}
+    if not streams:
+        return []
+    return [
+        entry for entry in waiting if entry.fact.expected_version is not None and stream_of(entry) in streams
+    ]
+
+
+def stream_of(entry: Pending) -> tuple[str, str]:
+    """Enterprise and stream."""
+    return entry.fact.enterprise, entry.fact.stream
+
+
+def conflict(entry: Pending) -> VersionConflict:
+    """What a caller hears whose stream has moved on."""
+    fact = entry.fact
+    assert fact.expected_version is not None, "an arrival is never refused"
+    return VersionConflict(fact.stream, fact.expected_version)
+
+
 def take(waiting: deque[Pending], most: int = MAX_BATCH) -> list[Pending]:
     """The next batch, in order.
 
@@ -89,7 +116,7 @@ def take(waiting: deque[Pending], most: int = MAX_BATCH) -> list[Pending]:
             waiting.popleft()
             continue
         fact = entry.fact
-        stream, expected = (fact.enterprise, fact.stream), fact.expected_version
+        stream, expected = stream_of(entry), fact.expected_version
         if stream in next_of and next_of[stream] != expected:
             break
         if fact.idempotency_key is not None:
@@ -148,7 +175,10 @@ async def write(
     into.archived = True
     written = Written()
     for entry in batch:
-        await _alone(into, entry, written)
+        if decided_behind(written.failed, [entry]):
+            written.failed.append((entry, conflict(entry)))
+        else:
+            await _alone(into, entry, written)
     return written
 
 
@@ -331,6 +361,5 @@ async def _insert(into: _Into, batch: list[Pending], written: Written) -> None:
             written.stored.append((entry, Appended(row[0], row[1])))
             place += 1
         else:
-            assert fact.expected_version is not None, "an arrival is never refused"
-            written.failed.append((entry, VersionConflict(fact.stream, fact.expected_version)))
+            written.failed.append((entry, conflict(entry)))
     assert place == len(rows), "every stored fact has its caller"

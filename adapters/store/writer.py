@@ -7,8 +7,9 @@ the lock is held again; followers then read on from the last position they know.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from itertools import chain
 from time import perf_counter
 
 import asyncpg
@@ -17,7 +18,7 @@ import structlog
 from actors.ports import Appended, Clock, StoreUnavailable
 from adapters.postgres.database import Database
 from adapters.postgres.errors import SERVER_TROUBLE
-from adapters.store.batch import Written, take, write
+from adapters.store.batch import Written, conflict, decided_behind, take, write
 from adapters.store.errors import OutOfTime
 from adapters.store.lock import settle_incarnation, try_lock
 from adapters.store.partitions import Partitions
@@ -106,8 +107,7 @@ class Writer:
         late = [entry for entry in self._waiting if entry.deadline is not None and entry.deadline < now]
         if late:
             self._waiting = deque(entry for entry in self._waiting if entry not in late)
-        for entry in late:
-            _fail(entry, StoreUnavailable("not committed in time"))
+        self._fail([(entry, StoreUnavailable("not committed in time")) for entry in late])
         self._ticking = any(entry.deadline is not None for entry in self._waiting)
         if self._ticking:
             asyncio.get_running_loop().call_later(TICK, self._tick)
@@ -213,13 +213,9 @@ class Writer:
     def _in_time(self, batch: list[Pending]) -> list[Pending]:
         """Those that can still be committed in time; the rest would make the others late."""
         latest = asyncio.get_running_loop().time() + 2 * MARGIN
-        fit = []
-        for entry in batch:
-            if entry.deadline is None or entry.deadline > latest:
-                fit.append(entry)
-            else:
-                _fail(entry, StoreUnavailable("not committed in time"))
-        return fit
+        late = [entry for entry in batch if entry.deadline is not None and entry.deadline <= latest]
+        self._fail([(entry, StoreUnavailable("not committed in time")) for entry in late], batch)
+        return [entry for entry in batch if not entry.answer.done()] if late else batch
 
     def _tell(self, written: Written, recorded_at: datetime) -> None:
         facts = []
@@ -242,21 +238,16 @@ class Writer:
         for entry, place in (*written.stored, *written.known):
             if not entry.answer.done():
                 entry.answer.set_result(place)
-        for entry, error in written.failed:
-            _fail(entry, error)
+        self._fail(written.failed)
         if facts:
             facts.sort(key=lambda fact: fact.position)
             self._committed(facts)
 
     def _give_back(self, batch: list[Pending], error: StoreUnavailable) -> None:
         """Callers with a deadline are told; facts of ours are tried again."""
-        again = []
-        for entry in batch:
-            if entry.deadline is None and not self._stopping:
-                again.append(entry)
-            else:
-                _fail(entry, error)
-        self._waiting.extendleft(reversed(again))
+        gone = [entry for entry in batch if entry.deadline is not None or self._stopping]
+        self._fail([(entry, error) for entry in gone], batch)
+        self._waiting.extendleft(entry for entry in reversed(batch) if not entry.answer.done())
 
     async def _let_go(self) -> None:
         connection, self._connection = self._connection, None
@@ -271,11 +262,17 @@ class Writer:
             except (*SERVER_TROUBLE, asyncpg.PostgresError):
                 connection.terminate()
         if self._stopping:
-            while self._waiting:
-                entry = self._waiting.popleft()
-                _fail(entry, StoreUnavailable("the service stops"))
+            waiting, self._waiting = self._waiting, deque()
+            self._fail([(entry, StoreUnavailable("the service stops")) for entry in waiting])
+
+    def _fail(self, failed: Sequence[tuple[Pending, Exception]], batch: Iterable[Pending] = ()) -> None:
+        """Tell these callers, and those in conflict who were decided behind them: in this batch, and of who waits."""
+        for entry, error in failed:
+            _refuse(entry, error)
+        for entry in decided_behind(failed, chain(batch, self._waiting)):
+            _refuse(entry, conflict(entry))
 
 
-def _fail(entry: Pending, error: Exception) -> None:
+def _refuse(entry: Pending, error: Exception) -> None:
     if not entry.answer.done():
         entry.answer.set_exception(error)

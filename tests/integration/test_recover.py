@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,6 +20,8 @@ from adapters.asterisk.sender import host_json
 from adapters.http import recover as route
 from adapters.recovery import feed
 from adapters.recovery.feed import Outcome, Wanted
+from adapters.store import writer
+from adapters.store.batch import MAX_BATCH, take
 from calls.scenarios import Played, catalogue
 from tests.botapi import BotApiServer
 from tests.running import TOKEN, UNLIMITED, Running, command, enterprise, running, settings_env
@@ -173,21 +176,25 @@ async def test_an_event_that_arrives_live_while_it_is_recovered_is_known(service
     assert await stored(service) == []
 
 
+@pytest.mark.parametrize("most", [1, 2, MAX_BATCH])
 async def test_a_live_event_among_several_of_its_leg_makes_them_be_decided_anew(
-    service: Running, monkeypatch
+    service: Running, monkeypatch, most: int
 ):
+    """However few of them the writer takes at once: the version of the one before may be the live event's."""
+    monkeypatch.setattr(writer, "take", partial(take, most=most))
     of_one_leg = [(at, event) for at, event in lately("2-1") if event.kind in {"start", "dial", "hangup"}]
     append = service.service.store.append
     came: list[int] = []
+    live = asyncio.Event()
 
     async def overtaken(fact, *, within=None):
         if fact.source == "recovery" and not came:
             came.append(0)
             came[0] = await service.store("dial", of_one_leg[1][1].body)
+            live.set()
         elif fact.source == "recovery":
             async with asyncio.timeout(10):
-                while not came[0]:
-                    await asyncio.sleep(0.005)
+                await live.wait()
         return await append(fact, within=within)
 
     monkeypatch.setattr(service.service.store, "append", overtaken)

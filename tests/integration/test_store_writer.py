@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -15,7 +16,7 @@ from actors.ports import Appended, StoreUnavailable, VersionConflict
 from adapters.postgres.database import Database
 from adapters.postgres.errors import DatabaseUnreachable, StartFailed
 from adapters.store import writer
-from adapters.store.batch import Written, write
+from adapters.store.batch import MAX_BATCH, Written, take, write
 from adapters.store.errors import FactRefused, OutOfTime
 from adapters.store.lock import settle_incarnation
 from adapters.store.pending import Pending
@@ -168,6 +169,37 @@ async def test_an_intent_decided_on_an_old_version_is_a_conflict_that_names_stre
         )
     assert [type(result) for result in results] == [Appended, *[VersionConflict] * 4, Appended]
     assert await versions(database.dsn, "1.1") == [1, 2, 3, 4]
+
+
+async def test_who_was_decided_on_a_fact_that_fails_is_in_conflict_though_the_number_fits(
+    database, monkeypatch
+):
+    """Somebody else's fact has the version by then. Not so in one statement: one fact a batch, then each by itself."""
+    async with writing(database.dsn) as followed:
+        append = followed.writer.append
+
+        async def several(*facts: NewFact) -> list[type]:
+            results = await asyncio.gather(
+                *(append(fact, within=5) for fact in facts), return_exceptions=True
+            )
+            return [type(result) for result in results]
+
+        for once in (1, MAX_BATCH):
+            monkeypatch.setattr(writer, "take", partial(take, most=once))
+            leg = f"1.{once}"
+            await append(arrival(leg, b"somebody else's"), within=5)
+            bad, first, second = arrival("1\0"), arrival(leg, expected=0), arrival(leg, expected=1)
+            assert await several(bad, first, second, arrival(leg, b"an arrival")) == [
+                *[FactRefused, VersionConflict, VersionConflict],
+                Appended,
+            ]
+            assert await several(arrival(leg, expected=2)) == [Appended], "decided since"
+            refused = arrival(leg, expected=3, key="0\0")
+            assert await several(refused, arrival(leg, expected=4), arrival(leg)) == [
+                *[FactRefused, VersionConflict],
+                Appended,
+            ]
+            assert await versions(database.dsn, leg) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
