@@ -9,6 +9,7 @@ import msgspec
 from actors.leg_actor import LegActor
 from actors.mail import Delivered, Follow, Lead, Mail, Part, Restored, Told
 from actors.ports import Cards
+from calls.board import REMEMBERED
 from calls.call import Call
 from calls.conversation import awaits_settling
 from calls.deliveries import DELIVERY_KINDS, Post, fold_delivery
@@ -27,7 +28,7 @@ from calls.facts import DIRECTORY_CHANGED, Fact, leg_stream
 from calls.groups import Move
 from calls.observations import Silence
 from calls.shapes import SHAPES
-from calls.switchboard import REMEMBERED, Switchboard
+from calls.switchboard import Switchboard
 from otel import tracing
 from otel.tracing import SpanRef, Tracing
 

@@ -9,7 +9,7 @@ from calls.legs import Leg
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
-    """A fact of this leg, or of the bridge it is in. ``counts``: see calls.switchboard.Route."""
+    """A fact of this leg, or of the bridge it is in. ``counts``: see calls.groups.Route."""
 
     fact: Fact
     event: Event | None

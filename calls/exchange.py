@@ -13,6 +13,7 @@ from typing import final
 import msgspec
 from mypy_extensions import mypyc_attr
 
+from calls.board import EARLIEST, REMEMBERED, REMEMBERED_SILENT
 from calls.call import Call
 from calls.conversation import conversation, tell_call, told_by
 from calls.details import Details, details
@@ -23,7 +24,7 @@ from calls.facts import DIRECTORY_CHANGED, EVENT_KINDS, RECORDING_ADDED, SILENCE
 from calls.groups import Move
 from calls.legs import Leg, fold
 from calls.shapes import SHAPES
-from calls.switchboard import EARLIEST, REMEMBERED, REMEMBERED_SILENT, Switchboard
+from calls.switchboard import Switchboard
 from calls.told import stored_event
 from calls.values import Value
 from calls.visits import Visit

@@ -152,3 +152,12 @@ class Bridge:
         """This leg is in it no more."""
         if leg in self.inside:
             self.inside = tuple([other for other in self.inside if other != leg])
+
+
+def remember(group: Group, before: dict[str, str]) -> None:
+    """Note who leads the conversation of this group and its guests, before that changes."""
+    leader = (group.top or group).leader
+    for one in group.all() if group.guests else (group,):
+        for unique_id in one.legs:
+            if unique_id not in before:
+                before[unique_id] = leader

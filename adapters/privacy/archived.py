@@ -17,7 +17,7 @@ from adapters.store import sums
 from adapters.store.reading import LIVE
 from calls.deliveries import DELIVERY_KINDS
 from calls.facts import RECORDING_ADDED, RECORDING_FORGOTTEN
-from calls.switchboard import EMPTY
+from calls.guests import EMPTY
 
 _RENAME_CALLS: Final = """
 UPDATE calls SET

@@ -37,9 +37,9 @@ from calls.facts import (
     SILENCE_OBSERVED,
     NewFact,
 )
+from calls.guests import EMPTY
 from calls.shapes import SHAPES
 from calls.spellings import Told
-from calls.switchboard import EMPTY
 
 FEWEST_DAYS: Final = 31
 """Refused bodies are kept for 30, and what actors and cards hold is younger by far."""

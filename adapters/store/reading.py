@@ -14,8 +14,8 @@ from adapters.store import reader
 from adapters.store.reader import Connection
 from calls.exchange import FORGET_SILENT_AFTER, Belonging
 from calls.facts import UNFOLDED_KINDS, CallArchived, Fact, leg_stream
+from calls.guests import EMPTY
 from calls.order import Order
-from calls.switchboard import EMPTY
 from projections.hosts import HostRow
 from projections.names import NAMES, Name
 from projections.ports import Checkpoint, ReaderTrouble, Stretch

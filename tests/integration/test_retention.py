@@ -17,8 +17,8 @@ from adapters.archive.files import FactFile
 from adapters.asterisk.sender import host_json
 from adapters.privacy import retiring
 from adapters.privacy.digests import FILE_NAME, Digests
+from calls.guests import EMPTY
 from calls.scenarios import catalogue
-from calls.switchboard import EMPTY
 from tests.conftest import PostgresServer, TestDatabase
 from tests.integration.test_forget import ESCAPE, TABLES, recover, rows, settled, unordered
 from tests.running import TOKEN, Running, command, enterprise, running, settings_env
