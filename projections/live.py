@@ -57,8 +57,7 @@ class LiveCalls:
         self._facts, self._tables = facts, tables
         self._metrics, self._now, self._moved = metrics, now, moved
         self._allowed, self._give_way, self._monotonic = allowed, give_way, monotonic
-        self._awake = asyncio.Event()
-        self._stopping = False
+        self._awake, self._stopping = asyncio.Event(), asyncio.Event()
         self._due: dict[str, Due] = {}
         self._ripe: dict[str, tuple[float, float]] = {}
         """When an enterprise is folded anew: if nothing more comes, and at the latest."""
@@ -74,7 +73,7 @@ class LiveCalls:
 
     def stop(self) -> None:
         """Project what can be read, then end ``run``."""
-        self._stopping = True
+        self._stopping.set()
         self._awake.set()
 
     async def fold_anew(self, since: Mapping[str, datetime]) -> None:
@@ -108,7 +107,8 @@ class LiveCalls:
         """
         loaded = False
         while True:
-            stopping = self._stopping
+            stopping = self._stopping.is_set()
+            self._awake.clear()  # what comes from here on may come too late for the look below
             try:
                 if not self._allowed.is_set():
                     loaded = False
@@ -122,20 +122,10 @@ class LiveCalls:
                 loaded = False
             if stopping:
                 return
-            if self._stopping:
-                continue  # what was committed since the last look is projected too
             if loaded:
                 # What comes in the meantime is folded and written together: a call told once, not event by event.
-                await asyncio.sleep(PACE)
-            await self._wait(POLL if loaded else RETRY)
-
-    async def _wait(self, seconds: float) -> None:
-        self._awake.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._awake.wait()
-        except TimeoutError:
-            return
+                await _wait(self._stopping, PACE)
+            await _wait(self._awake, POLL if loaded else RETRY)
 
     async def step(self) -> int:
         """Project the next batch; how many facts it had."""
@@ -177,7 +167,9 @@ class LiveCalls:
     def _ripe_now(self) -> frozenset[str]:
         now = self._monotonic()
         return frozenset(
-            enterprise for enterprise, times in self._ripe.items() if self._stopping or now >= min(times)
+            enterprise
+            for enterprise, times in self._ripe.items()
+            if self._stopping.is_set() or now >= min(times)
         )
 
     def _done(self, ripe: frozenset[str]) -> None:
@@ -193,6 +185,15 @@ class LiveCalls:
         at = self.checkpoint
         first = min([due.position for due in self._due.values()], default=at.position + 1)
         self._moved(at if first > at.position else Checkpoint(at.incarnation, at.xid, first - 1))
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Until it is set, so many seconds at the most."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
 
 
 def recovered(facts: Iterable[Fact]) -> dict[str, Due]:

@@ -15,6 +15,7 @@ from calls.entries import DirectoryChange
 from calls.facts import Fact, NewFact
 from calls.scenarios import catalogue
 from otel.metrics import Metrics
+from projections import live
 from projections.live import BATCH, LiveCalls
 from projections.ports import Checkpoint, Fenced, Rows
 from tests.folding import DIRECTORY, EPOCH, played_facts
@@ -122,28 +123,52 @@ async def test_a_first_write_over_another_runners_first_write_is_fenced(database
 
 async def test_what_is_committed_while_the_last_batch_is_written_is_projected_before_the_end():
     steps = Steps()
-    runner = LiveCalls(
-        steps,
-        steps,
-        metrics=Metrics(),
-        now=lambda: AT,
-        moved=lambda _: None,
-        allowed=steps.allowed,
-        give_way=lambda _: asyncio.sleep(0),
-    )
+    runner = steps.runner()
     steps.on_write = runner.stop
     await asyncio.wait_for(runner.run(), 10)
     assert steps.written == [Checkpoint(1, 1, 1), Checkpoint(1, 2, 2)]
 
 
+@pytest.mark.parametrize("rests", [False, True])
+async def test_what_it_is_told_of_while_it_writes_or_rests_is_projected_without_another_word(
+    monkeypatch, rests
+):
+    monkeypatch.setattr(live, "POLL", 600.0)
+    steps = Steps()
+    runner = steps.runner()
+
+    def wrote() -> None:
+        if len(steps.written) == 2:
+            runner.stop()
+        elif rests:
+            asyncio.get_running_loop().call_later(live.PACE / 2, runner.nudge)
+        else:
+            runner.nudge()
+
+    steps.on_write = wrote
+    await asyncio.wait_for(runner.run(), 10)
+    assert steps.written == [Checkpoint(1, 1, 1), Checkpoint(1, 2, 2)]
+
+
 class Steps:
-    """Facts and tables of a runner that is stopped while it writes the first of two facts."""
+    """Facts and tables of a runner: of two facts, each is there once the one before it was written."""
 
     def __init__(self) -> None:
         self.allowed = asyncio.Event()
         self.allowed.set()
         self.written: list[Checkpoint] = []
         self.on_write = lambda: None
+
+    def runner(self) -> LiveCalls:
+        return LiveCalls(
+            self,
+            self,
+            metrics=Metrics(),
+            now=lambda: AT,
+            moved=lambda _: None,
+            allowed=self.allowed,
+            give_way=lambda _: asyncio.sleep(0),
+        )
 
     async def checkpoint(self) -> Checkpoint:
         return Checkpoint()
