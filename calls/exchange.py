@@ -247,6 +247,8 @@ class Exchange:
         route = self.board.reroute(fact, event) if again else self.board.route(fact, event)
         if route.moves:
             self._follow(route.moves)
+        for unique_id in route.decided_by:
+            touched[unique_id] = None
         if fact.order and fact.version > 1:
             self._unbegun.add(fact.stream.partition("/")[2])
         for unique_id in route.legs:

@@ -32,7 +32,8 @@ class Move(Value):
 class Route(Value):
     """Where a fact goes: ``legs`` fold it; ``counts`` is False for entering a bridge that is no more.
 
-    ``early``: a recording that was there before its leg, to be folded behind the first event of it.
+    ``early``: a recording that was there before its leg, to be folded behind the first event of it. ``decided_by``:
+    legs whose ties have found a call by the fact, be it the one that they were of.
     """
 
     def __init__(
@@ -41,14 +42,16 @@ class Route(Value):
         counts: bool = True,
         moves: tuple[Move, ...] = (),
         early: Fact | None = None,
+        decided_by: tuple[str, ...] = (),
     ) -> None:
         self.legs = legs
         self.counts = counts
         self.moves = moves
         self.early = early
+        self.decided_by = decided_by
 
     def parts(self) -> tuple[object, ...]:
-        return self.legs, self.counts, self.moves, self.early
+        return self.legs, self.counts, self.moves, self.early, self.decided_by
 
 
 NOWHERE: Final = Route(())

@@ -48,6 +48,10 @@ class Guests:
         """What is to be decided again, in its order."""
         self._surely = False
         """True while legs are put where they are known to belong."""
+        self._came: list[Group] = []
+        """Groups that became guests by the fact that is being folded."""
+        self._decided_by: list[str] = []
+        """Legs by whose ties they did."""
 
     def in_doubt(self, unique_id: str) -> bool:
         """True while this leg's conversation may well prove to be part of another: no card yet.
@@ -167,6 +171,7 @@ class Guests:
                 host = self._find(leg, tie) if self._holds(leg, tie) else None
                 if host is not None:
                     leg.visits = (*leg.visits, Visit(self._board.position, place, host.leader))
+                    self._decided_by.append(unique_id)
                     self._move_to(group, host, (unique_id, tie), before)
                     return
 
@@ -174,6 +179,7 @@ class Guests:
         remember(group, before)
         self.leave_host(group)
         self.visit_host(group, host, tied)
+        self._came.append(group)
 
     def _holds(self, leg: BoardLeg, tie: Tie) -> bool:
         """False where the leg has shown since that it is no lone end, or is not alone."""
@@ -293,10 +299,31 @@ class Guests:
         if group.guests:
             for one in group.all():
                 one.top = top
+        group.unsure = self._is_unsure(tied, top)
+        host.guests = (*host.guests, group)
+
+    def finish(self) -> tuple[str, ...]:
+        """When all of a fact is folded: the legs whose ties have found a call by it."""
+        self._weigh()
+        decided_by = tuple(self._decided_by)
+        self._decided_by.clear()
+        return decided_by
+
+    def _weigh(self) -> None:
+        """Who came by a fact is unsure or not by what it is part of when all of that is folded.
+
+        So it makes no difference who came first where the host of one is a guest since the same fact: of calls that are
+        put back nobody knows that.
+        """
+        for group in self._came:
+            if group.top is not None:
+                group.unsure = self._is_unsure(group.tied, group.top)
+        self._came.clear()
+
+    def _is_unsure(self, tied: tuple[str, Tie] | None, top: Group) -> bool:
         lead = self._board.legs[top.leader]
         alone = tied is not None and tied[1].why == "channel"
-        group.unsure = lead.hung is not None or (alone and lead.rank != 1)
-        host.guests = (*host.guests, group)
+        return lead.hung is not None or (alone and lead.rank != 1)
 
     def leave_host(self, group: Group) -> None:
         """Let a group be on its own, with its guests."""
@@ -343,14 +370,19 @@ class Guests:
             leg = board.legs.get(unique_id)
             if leg is not None and not leg.group.begins and board.leader(unique_id) != board.leader(call_id):
                 self._settle(leg.group, before, anew=True)
+        self.finish()
         self._surely = False
         self._placed = {}
 
     def visit_again(self, upto: int, before: dict[str, str]) -> None:
         """Let groups become the guests that they became by facts up to this position."""
         visits, legs = self._visits, self._board.legs
+        at = 0
         while visits and visits[0][1].position <= upto:
             unique_id, visit = visits.popleft()
+            if visit.position != at:
+                self._weigh()
+                at = visit.position
             leg, host = legs.get(unique_id), legs.get(visit.host)
             if leg is None:
                 continue
@@ -359,6 +391,7 @@ class Guests:
                 continue  # it is with another call now, that is not here
             if not leg.group.begins and not host.group.visits(leg.group):
                 self._move_to(leg.group, host.group, (unique_id, leg.ties[visit.tie]), before)
+        self._weigh()
 
 
 def _is_forwarded(leg: BoardLeg) -> bool:

@@ -99,9 +99,10 @@ class Switchboard(Board):
         if self._guests.waiting:
             self._guests.visit_again(self.position, before)
         self._hear(group.top or group, kind, at)
-        if before:
-            return Route((unique_id,), counts, self._moves(before), self._early.pop(unique_id, None))
-        return Route((unique_id,), counts)
+        if not before:
+            return Route((unique_id,), counts)
+        early = self._early.pop(unique_id, None)
+        return Route((unique_id,), counts, self._moves(before), early, self._guests.finish())
 
     def _meet(self, unique_id: str, at: datetime) -> BoardLeg:
         """A leg that was never seen."""
@@ -121,7 +122,7 @@ class Switchboard(Board):
         before: dict[str, str] = {}
         self._guests.visit_again(fact.position - 1, before)
         moves, route = self._moves(before), self.route(fact, event)
-        return Route(route.legs, route.counts, (*moves, *route.moves), route.early)
+        return Route(route.legs, route.counts, (*moves, *route.moves), route.early, route.decided_by)
 
     def begin_placed(self, placed: Mapping[str, str], visits: Mapping[str, Sequence[Visit]]) -> None:
         """Calls are put back from here to ``settle_placed``: whose leg each is, and what each has visited."""

@@ -14,7 +14,7 @@ from calls.shapes import UnknownShape
 from projections.hosts import HostsFold
 from projections.ports import Rows
 
-FOLD_VERSION = 6
+FOLD_VERSION = 7
 """Counts up when the same facts make other rows, so that live tables of an older fold are rebuilt."""
 
 

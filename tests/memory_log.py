@@ -369,10 +369,11 @@ def _bridge(body: bytes) -> str:
         return ""
 
 
-async def project_all(log: MemoryLog, fold: CallsFold, at_once: int = 1_000) -> None:
-    """Bring the tables up to the newest fact, as the live runner does."""
-    while log.tables.at.position < log.head:
-        facts, reached = await log.next(log.tables.at, at_once)
+async def project_all(log: MemoryLog, fold: CallsFold, at_once: int = 1_000, upto: int | None = None) -> None:
+    """Bring the tables up to this position, or to the newest fact, as the live runner does."""
+    end = log.head if upto is None else upto
+    while log.tables.at.position < end:
+        facts, reached = await log.next(log.tables.at, at_once, Checkpoint(1, end, end))
         for fact in facts:
             await project(fold, fact, log, reached.position)
         await log.tables.write(fold.take(), log.tables.at, reached, fold.name)

@@ -4,24 +4,29 @@ Calls of the same few people overlap and come in bursts, as from hosts that wait
 some calls wait for their chat, so that their actors stay longer than the fold remembers them.
 """
 
+import itertools
 import random
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
 
 import msgspec
 import pytest
 
 from actors.enterprise import Patience
+from adapters.asterisk.sender import host_json
 from calls.call import Call
 from calls.deliveries import DeliverySent, write_delivery
+from calls.directory import changes
 from calls.entries import DirectoryChange
-from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, NewFact, delivery_stream
+from calls.facts import DIRECTORY_CHANGED, DIRECTORY_STREAM, Fact, NewFact, delivery_stream
+from calls.scenarios import Played, catalogue
 from projections.calls import CallsFold
 from projections.live import load
 from tests.acting import Acting, TestClock, acting
 from tests.bench.material import HostEvent, Slot, templates
-from tests.folding import ENTERPRISE, EPOCH
-from tests.memory_log import MemoryLog, project_all
+from tests.folding import DIRECTORY, ENTERPRISE, EPOCH, facts
+from tests.memory_log import MemoryLog, MemoryTables, project_all
+from tests.storing import again, change_facts
 
 CALLS = 80
 A_SECOND = 0.5
@@ -138,3 +143,56 @@ async def test_restarts_in_the_middle_of_overlapping_calls_make_no_difference(se
     truth = {call_id: call for (_, call_id), call in undisturbed.tables.calls.items()}
     assert len(truth) > CALLS / 2
     assert list(differences(log, shown, truth)) == []
+
+
+# one customer, four hosts, events that are lost
+
+
+def crowd(seed: int) -> list[Fact]:
+    """Facts of forty calls of one customer and the same phones, four at a time; some events are never told."""
+    chance, known = random.Random(seed), change_facts(changes(None, DIRECTORY))
+    lost = chance.choice([0, 0.02, 0.1, 0.25])
+    begun = itertools.count(1)
+
+    def host() -> Iterator[Played]:
+        while (number := next(begun)) <= CALLS / 2:
+            scenario = chance.choice(list(catalogue().values()))
+            yield from scenario.events(EPOCH.timestamp() + number, seed=number)
+
+    hosts = [host() for _ in range(4)]
+    told: list[tuple[str, bytes, datetime]] = []
+    at = EPOCH + timedelta(seconds=1_000)
+    while hosts:
+        event = next(mine := chance.choice(hosts), None)
+        if event is None:
+            hosts.remove(mine)
+        elif chance.random() >= lost:
+            at += timedelta(milliseconds=chance.choice([1, 10, 100, 2_000]) if seed % 2 else 10)
+            told.append((event.kind, host_json(event.body), at))
+    log = MemoryLog(lambda: at)
+    log.put(known)
+    for fact in again(facts(told)):
+        at = fact.occurred_at
+        log.put([fact])
+    return log.facts
+
+
+async def projected(told: list[Fact], downs: Collection[int] = ()) -> MemoryTables:
+    """The tables of these facts, where the projection begins anew at some positions."""
+    log, fold = MemoryLog(facts=told), CallsFold()
+    while log.tables.at.position < log.head:
+        at = log.tables.at.position
+        await project_all(log, fold, upto=min([down for down in downs if down > at], default=log.head))
+        fold = CallsFold()
+        await load(fold, log, log.tables.at)
+    assert not log.parked
+    return log.tables
+
+
+@pytest.mark.parametrize("seed", [35, 50, 72, 96, 136, 148])
+async def test_lost_events_of_overlapping_calls_of_one_customer_make_none_either(seed):
+    told, chance = crowd(seed), random.Random(7 * seed)
+    undisturbed = await projected(told)
+    for count in (1, 2, 5):
+        tables = await projected(told, chance.sample(range(20, len(told)), count))
+        assert tables.calls == undisturbed.calls
