@@ -23,10 +23,12 @@ WHERE customers.enterprise = named.enterprise AND customers.phone = named.phone
 """
 
 # Rows are made of facts that are stored: what a crash of the server loses of them is made again from the checkpoint
-# that it left, so nobody waits for the disk.
+# that it left, so nobody waits for the disk. It may have lost the first checkpoint, too: only who begins at none may
+# write the first.
 MOVE_CHECKPOINT = """
 INSERT INTO checkpoints (projection, fold_version, incarnation, xid, position)
-VALUES ($1, $2, $3, $4::text::xid8, $5)
+SELECT $1, $2, $3, $4::text::xid8, $5
+WHERE $8 = 0 OR EXISTS (SELECT FROM checkpoints WHERE projection = $1)
 ON CONFLICT (projection) DO UPDATE
     SET incarnation = excluded.incarnation, xid = excluded.xid, position = excluded.position, changed_at = now()
     WHERE (checkpoints.incarnation, checkpoints.xid, checkpoints.position) = ($6, $7::text::xid8, $8)

@@ -121,6 +121,16 @@ async def test_a_first_write_over_another_runners_first_write_is_fenced(database
         assert await tables.checkpoint() == Checkpoint(1, 5, 5)
 
 
+async def test_a_runner_whose_first_rows_the_server_lost_in_a_crash_is_fenced(database):
+    async with projected(database.dsn) as here:
+        tables = CallTables(here.pool)
+        await tables.write(Rows(), Checkpoint(), Checkpoint(1, 5, 5), lambda *_: None)
+        await here.connection.execute("DELETE FROM checkpoints")  # as if that had never reached the disk
+        with pytest.raises(Fenced):
+            await tables.write(Rows(), Checkpoint(1, 5, 5), Checkpoint(1, 6, 6), lambda *_: None)
+        assert await tables.checkpoint() == Checkpoint()
+
+
 async def test_what_is_committed_while_the_last_batch_is_written_is_projected_before_the_end():
     steps = Steps()
     runner = steps.runner()
