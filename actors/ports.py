@@ -46,7 +46,8 @@ class FactLog(Protocol):
         """Store one fact and return once it is committed.
 
         ``within``: seconds after which StoreUnavailable is raised and nothing is stored; None waits
-        until the store is back. Raises VersionConflict where ``expected_version`` no longer holds.
+        until the store is back. Raises VersionConflict where ``expected_version`` no longer holds, or was to be that of
+        a fact which failed.
         """
         ...
 

@@ -302,6 +302,12 @@ class Guests:
         group.unsure = self._is_unsure(tied, top)
         host.guests = (*host.guests, group)
 
+    def begin(self) -> None:
+        """A fact is folded from here on; one that could not be leaves nothing."""
+        if self._came or self._decided_by:
+            self._came.clear()
+            self._decided_by.clear()
+
     def finish(self) -> tuple[str, ...]:
         """When all of a fact is folded: the legs whose ties have found a call by it."""
         self._weigh()
@@ -377,7 +383,7 @@ class Guests:
     def visit_again(self, upto: int, before: dict[str, str]) -> None:
         """Let groups become the guests that they became by facts up to this position."""
         visits, legs = self._visits, self._board.legs
-        at = 0
+        at = self._board.position
         while visits and visits[0][1].position <= upto:
             unique_id, visit = visits.popleft()
             if visit.position != at:

@@ -79,6 +79,7 @@ class Switchboard(Board):
         if not unique_id:
             return NOWHERE
         before: dict[str, str] = {}
+        self._guests.begin()
         self.position = fact.position
         at = self.now = fact.occurred_at
         leg = self.legs.get(unique_id)

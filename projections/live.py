@@ -117,15 +117,18 @@ class LiveCalls:
                     loaded = True
                 while loaded and self._allowed.is_set() and await self.step() >= BATCH:
                     pass
+                trouble = False
             except (ReaderTrouble, Fenced) as error:
                 log.warning("the projection of calls begins anew", reason=str(error))
-                loaded = False
+                loaded, trouble = False, True
             if stopping:
                 return
             if loaded:
                 # What comes in the meantime is folded and written together: a call told once, not event by event.
                 await _wait(self._stopping, PACE)
-            await _wait(self._awake, POLL if loaded else RETRY)
+                await _wait(self._awake, POLL)
+            else:
+                await _wait(self._stopping if trouble else self._awake, RETRY)
 
     async def step(self) -> int:
         """Project the next batch; how many facts it had."""

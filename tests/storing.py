@@ -91,6 +91,7 @@ async def put(
         written.stored += one.stored
         written.known += one.known
         written.failed += one.failed
+        written.left += one.left
     return written
 
 

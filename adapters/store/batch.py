@@ -73,19 +73,29 @@ class Written(msgspec.Struct):
     stored: list[tuple[Pending, Appended]] = []
     known: list[tuple[Pending, Appended]] = []
     failed: list[tuple[Pending, Exception]] = []
+    left: list[Pending] = []
+    """No time was left for these; nothing of them is stored."""
 
 
 def decided_behind(failed: Sequence[tuple[Pending, Exception]], waiting: Iterable[Pending]) -> list[Pending]:
-    """Of those that wait, the ones decided on a version that a fact of their stream, which failed, may have had.
+    """Of those that wait, the ones decided on a version that a fact of their stream, which failed, was to have.
 
     A version is a number: where somebody else's fact has it by now, it would say yes to what was decided on another
     fact. They are in conflict, whatever the reason was for which the one before them failed.
     """
-    streams = {stream_of(entry) for entry, _ in failed if entry.fact.expected_version is not None}
-    if not streams:
+    least: dict[tuple[str, str], int] = {}
+    for entry, _ in failed:
+        expected = entry.fact.expected_version
+        if expected is not None:
+            least[stream_of(entry)] = min(expected, least.get(stream_of(entry), expected))
+    if not least:
         return []
     return [
-        entry for entry in waiting if entry.fact.expected_version is not None and stream_of(entry) in streams
+        entry
+        for entry in waiting
+        if entry.fact.expected_version is not None
+        and (first := least.get(stream_of(entry))) is not None
+        and entry.fact.expected_version > first
     ]
 
 
@@ -153,10 +163,11 @@ async def write(
     allowed: float,
     partitions: Partitions | None = None,
 ) -> Written:
-    """Commit a batch; where it fails as a whole, each fact by itself, so that a bad row fails only its caller.
+    """Commit a batch; where it fails as a whole, each fact by itself.
 
-    ``allowed``: seconds from now in which the transaction must be committed. ``partitions``: as the writer knows
-    them; None looks. Raises OutOfTime, and what asyncpg raises for a lost connection: then nothing is known.
+    So a bad row fails only its caller, and who was decided behind it. ``allowed``: seconds from now in which the
+    transaction must be committed. ``partitions``: as the writer knows them; None looks. Raises OutOfTime, and what
+    asyncpg raises for a lost connection: then nothing is known.
     """
     if partitions is None:
         partitions = Partitions()
@@ -174,11 +185,15 @@ async def write(
         pass
     into.archived = True
     written = Written()
-    for entry in batch:
+    for place, entry in enumerate(batch):
         if decided_behind(written.failed, [entry]):
             written.failed.append((entry, conflict(entry)))
-        else:
+            continue
+        try:
             await _alone(into, entry, written)
+        except OutOfTime:
+            written.left = batch[place:]
+            break
     return written
 
 

@@ -28,7 +28,7 @@ WHERE customers.enterprise = named.enterprise AND customers.phone = named.phone
 MOVE_CHECKPOINT = """
 INSERT INTO checkpoints (projection, fold_version, incarnation, xid, position)
 SELECT $1, $2, $3, $4::text::xid8, $5
-WHERE $8 = 0 OR EXISTS (SELECT FROM checkpoints WHERE projection = $1)
+WHERE $8::bigint = 0 OR EXISTS (SELECT FROM checkpoints WHERE projection = $1)
 ON CONFLICT (projection) DO UPDATE
     SET incarnation = excluded.incarnation, xid = excluded.xid, position = excluded.position, changed_at = now()
     WHERE (checkpoints.incarnation, checkpoints.xid, checkpoints.position) = ($6, $7::text::xid8, $8)

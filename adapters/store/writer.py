@@ -106,7 +106,9 @@ class Writer:
         now = asyncio.get_running_loop().time()
         late = [entry for entry in self._waiting if entry.deadline is not None and entry.deadline < now]
         if late:
-            self._waiting = deque(entry for entry in self._waiting if entry not in late)
+            self._waiting = deque(
+                entry for entry in self._waiting if entry.deadline is None or entry.deadline >= now
+            )
         self._fail([(entry, StoreUnavailable("not committed in time")) for entry in late])
         self._ticking = any(entry.deadline is not None for entry in self._waiting)
         if self._ticking:
@@ -209,6 +211,8 @@ class Writer:
         self._metrics.append_seconds.observe(perf_counter() - begun)
         self._metrics.append_batch_events.observe(len(batch))
         self._tell(written, recorded_at)
+        if written.left:
+            self._give_back(written.left, StoreUnavailable("not committed in time"))
 
     def _in_time(self, batch: list[Pending]) -> list[Pending]:
         """Those that can still be committed in time; the rest would make the others late."""
@@ -267,12 +271,9 @@ class Writer:
 
     def _fail(self, failed: Sequence[tuple[Pending, Exception]], batch: Iterable[Pending] = ()) -> None:
         """Tell these callers, and those in conflict who were decided behind them: in this batch, and of who waits."""
+        failed = [(entry, error) for entry, error in failed if not entry.answer.done()]
         for entry, error in failed:
-            _refuse(entry, error)
+            entry.answer.set_exception(error)
         for entry in decided_behind(failed, chain(batch, self._waiting)):
-            _refuse(entry, conflict(entry))
-
-
-def _refuse(entry: Pending, error: Exception) -> None:
-    if not entry.answer.done():
-        entry.answer.set_exception(error)
+            if not entry.answer.done():
+                entry.answer.set_exception(conflict(entry))

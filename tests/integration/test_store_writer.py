@@ -202,6 +202,15 @@ async def test_who_was_decided_on_a_fact_that_fails_is_in_conflict_though_the_nu
             assert await versions(database.dsn, leg) == [1, 2, 3, 4]
 
 
+async def test_who_was_decided_on_the_same_version_as_one_that_fails_is_nobodys_follower(database):
+    """A press of a button is asked for once; that another's fact was refused says nothing about this one."""
+    async with writing(database.dsn) as followed:
+        append = followed.writer.append
+        bad, mine = arrival("1.1", expected=0, key="\0"), arrival("1.1", expected=0)
+        results = await asyncio.gather(append(bad, within=5), append(mine, within=5), return_exceptions=True)
+    assert [type(result) for result in results] == [FactRefused, Appended]
+
+
 @pytest.mark.parametrize(
     "unique_id",
     ["1.1\0", "1.1\ud800", secrets.token_hex(8_000)],
@@ -266,6 +275,20 @@ async def test_a_transaction_that_is_late_is_rolled_back_by_the_server(database)
             await late
         assert await connection.fetchval("SELECT count(*) FROM facts") == 0
         assert len((await put(connection, [arrival("1.1")])).stored) == 1
+
+
+async def test_what_was_committed_alone_is_stored_though_no_time_was_left_for_the_rest(database):
+    bad, good, late = arrival("1\0"), arrival("1.1", kind="dial"), arrival("1.2")
+    async with gate(database.dsn) as door, connected(database.dsn) as connection:
+        writing = asyncio.ensure_future(put(connection, [bad, good, late], allowed=0.05))
+        await door.held(1)
+        await asyncio.sleep(0.1)
+        await door.open()
+        written = await writing
+        assert [entry.fact for entry, _ in written.stored] == [good]
+        assert [entry.fact for entry, _ in written.failed] == [bad]
+        assert [entry.fact for entry in written.left] == [late]
+        assert await connection.fetchval("SELECT count(*) FROM facts") == 1
 
 
 class FrozenAtCommit:

@@ -1,6 +1,7 @@
 """The tables of the calls projection: rows and checkpoint together, one runner, calls that merge, customers counted."""
 
 import asyncio
+import itertools
 import json
 from datetime import timedelta
 from typing import Any
@@ -119,6 +120,15 @@ async def test_a_first_write_over_another_runners_first_write_is_fenced(database
         with pytest.raises(Fenced):
             await tables.write(Rows(), Checkpoint(), Checkpoint(1, 6, 6), lambda *_: None)
         assert await tables.checkpoint() == Checkpoint(1, 5, 5)
+
+
+async def test_a_checkpoint_may_be_at_any_position_of_a_bigint(database):
+    async with projected(database.dsn) as here:
+        tables = CallTables(here.pool)
+        places = [Checkpoint(), *(Checkpoint(1, far, far) for far in (5, 2**31, 2**62))]
+        for old, new in itertools.pairwise(places):
+            await tables.write(Rows(), old, new, lambda *_: None)
+        assert await tables.checkpoint() == places[-1]
 
 
 async def test_a_runner_whose_first_rows_the_server_lost_in_a_crash_is_fenced(database):
